@@ -1,0 +1,13 @@
+//! The rules of MDALP, without I/O.
+//!
+//! Every machine here (client [`intent`] and [`transfer`], [`orchestrator`], [`receiver`]) has the
+//! same verbs: it takes datagrams and the time in through `handle_*`, and gives datagrams, its next
+//! deadline and events out through `poll_*`. After each input the caller drains all outputs.
+//!
+//! What this crate does **not** do: open sockets, read clocks, sleep, draw random numbers or hold a
+//! payload. Shells do, and hand the results in as arguments, so that the same rules run over real
+//! sockets, in virtual time and under a fuzzer.
+
+pub mod ids;
+pub mod ranges;
+pub mod time;
