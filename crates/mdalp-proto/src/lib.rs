@@ -8,6 +8,8 @@
 //! payload. Shells do, and hand the results in as arguments, so that the same rules run over real
 //! sockets, in virtual time and under a fuzzer.
 
+pub mod address;
 pub mod ids;
 pub mod ranges;
 pub mod time;
+pub mod wire;

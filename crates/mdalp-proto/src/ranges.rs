@@ -103,6 +103,7 @@ impl RangeSet {
     }
 
     /// Takes the `count` largest numbers out (all, if there are fewer) and returns them.
+    #[must_use]
     pub fn split_off_last(&mut self, count: u64) -> Self {
         let mut taken = Vec::new();
         let mut left = count;
@@ -167,6 +168,7 @@ impl RangeSet {
     }
 
     /// What is not in the set between 0 and `end`, exclusive, ascending.
+    #[must_use]
     pub fn missing_below(&self, end: u64) -> Self {
         let mut gaps = Vec::new();
         let mut next = 0;

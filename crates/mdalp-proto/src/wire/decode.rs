@@ -1,0 +1,205 @@
+//! Reading datagrams.
+//!
+//! Strict where a lax reading could be abused (digits, order, overflow), lenient exactly where real
+//! peers differ (a trailing `;`, fields after the last known one). Never panics, never allocates
+//! for classic messages, and looks at no more of the datagram than its header.
+
+use super::{ChunkCrc, Message, Seal, Verdict};
+use crate::ids::{SequenceNumber, TransactionId};
+use crate::ranges::RangeSet;
+
+/// Why a datagram is not a message. Counted and dropped, never answered (R-20).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It does not begin with the five bytes `Type:`.
+    #[error("does not begin with Type:")]
+    NotMdalp,
+    /// The type is a number, but none we know.
+    #[error("unknown type")]
+    UnknownType,
+    /// A field that must come next is not there.
+    #[error("expected field {0}")]
+    Expected(&'static str),
+    /// A number is empty, signed, padded, not ASCII or over 64 bits.
+    #[error("bad number in {0}")]
+    BadNumber(&'static str),
+    /// The CRC is not eight lower-case hexadecimal digits.
+    #[error("bad CRC field")]
+    BadCrc,
+    /// The body of a seal or of its answer cannot be read.
+    #[error("bad seal")]
+    BadSeal,
+}
+
+/// Reads one datagram.
+///
+/// ```
+/// use mdalp_proto::ids::{SequenceNumber, TransactionId};
+/// use mdalp_proto::wire::{Message, decode};
+/// let message = decode(b"Type:2;TID:3740;SEQ:31;DATA:a;b\n").unwrap();
+/// let (tid, seq) = (TransactionId(3740), SequenceNumber(31));
+/// assert_eq!(message, Message::Data { tid, seq, crc: None, data: b"a;b\n" });
+/// ```
+pub fn decode(datagram: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let mut input = Cursor { rest: datagram };
+    if !input.skip(b"Type:") {
+        return Err(DecodeError::NotMdalp);
+    }
+    match input.number("Type")? {
+        // Padding and nonces follow here in newer clients; the type is all that counts (R-5).
+        0 => Ok(Message::Intent),
+        1 => {
+            let tid = input.tid()?;
+            Ok(Message::Assignment { tid, list: input.data()? })
+        }
+        2 => {
+            let (tid, seq) = (input.tid()?, input.seq()?);
+            let crc = input.crc()?;
+            Ok(Message::Data { tid, seq, crc, data: input.data()? })
+        }
+        3 => {
+            let (tid, seq) = (input.tid()?, input.seq()?);
+            // Whatever follows SEQ is ignored (R-6), a CRC that cannot be read included: an ack
+            // without the CRC that was asked for does not count anyway.
+            Ok(Message::Ack { tid, seq, crc: input.crc().unwrap_or(None) })
+        }
+        4 => {
+            let (tid, chunks) = (input.tid()?, input.seq()?.0);
+            seal(tid, chunks, input.data()?).ok_or(DecodeError::BadSeal)
+        }
+        5 => {
+            let tid = input.tid()?;
+            let verdict = verdict(input.data()?).ok_or(DecodeError::BadSeal)?;
+            Ok(Message::SealReply { tid, verdict })
+        }
+        _ => Err(DecodeError::UnknownType),
+    }
+}
+
+/// What is left of a datagram's header.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn skip(&mut self, prefix: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(prefix);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// ASCII digits without sign or leading zero, up to `;` or the end of the datagram.
+    fn number(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let (value, used) = leading_number(self.rest).ok_or(DecodeError::BadNumber(field))?;
+        let rest = self.rest.get(used..).unwrap_or_default();
+        self.rest = match rest.split_first() {
+            None => rest,
+            Some((b';', rest)) => rest,
+            Some(_) => return Err(DecodeError::BadNumber(field)),
+        };
+        Ok(value)
+    }
+
+    fn tid(&mut self) -> Result<TransactionId, DecodeError> {
+        if !self.skip(b"TID:") {
+            return Err(DecodeError::Expected("TID"));
+        }
+        self.number("TID").map(TransactionId)
+    }
+
+    fn seq(&mut self) -> Result<SequenceNumber, DecodeError> {
+        if !self.skip(b"SEQ:") {
+            return Err(DecodeError::Expected("SEQ"));
+        }
+        self.number("SEQ").map(SequenceNumber)
+    }
+
+    fn crc(&mut self) -> Result<Option<ChunkCrc>, DecodeError> {
+        if !self.skip(b"CRC:") {
+            return Ok(None);
+        }
+        let (digits, rest) = self.rest.split_at_checked(8).ok_or(DecodeError::BadCrc)?;
+        let crc = digits
+            .iter()
+            .try_fold(0, |crc: u32, &d| Some(crc << 4 | u32::from(hex_digit(d)?)))
+            .ok_or(DecodeError::BadCrc)?;
+        self.rest = match rest.split_first() {
+            None => rest,
+            Some((b';', rest)) => rest,
+            Some(_) => return Err(DecodeError::BadCrc),
+        };
+        Ok(Some(ChunkCrc(crc)))
+    }
+
+    fn data(&mut self) -> Result<&'a [u8], DecodeError> {
+        if self.skip(b"DATA:") { Ok(self.rest) } else { Err(DecodeError::Expected("DATA")) }
+    }
+}
+
+/// The decimal number at the start of `text` and how many bytes it takes.
+fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).take(21);
+    let mut used = 0;
+    let mut value: u64 = 0;
+    for digit in digits {
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        used += 1;
+    }
+    let padded = used > 1 && text.first() == Some(&b'0');
+    (used > 0 && !padded).then_some((value, used))
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// A trailing `;` after the answer's or the seal's text is optional, as in Types 0, 1 and 3.
+fn without_semicolon(body: &[u8]) -> &[u8] {
+    body.strip_suffix(b";").unwrap_or(body)
+}
+
+fn seal(tid: TransactionId, chunks: u64, body: &[u8]) -> Option<Message<'_>> {
+    let (bytes, used) = leading_number(body)?;
+    let hex = without_semicolon(body.get(used..)?.strip_prefix(b" ")?);
+    let hex: &[u8; 64] = hex.try_into().ok()?;
+    let mut blake3 = [0; 32];
+    for (byte, pair) in blake3.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+    }
+    Some(Message::Seal(Seal { tid, chunks, bytes, blake3 }))
+}
+
+fn verdict(body: &[u8]) -> Option<Verdict> {
+    match without_semicolon(body) {
+        b"complete" => Some(Verdict::Complete),
+        b"mismatch" => Some(Verdict::Mismatch),
+        body => missing(body.strip_prefix(b"missing ")?).map(Verdict::Missing),
+    }
+}
+
+/// `3-9,14`: ascending ranges. Bounded by the datagram, and so is the memory it takes.
+fn missing(text: &[u8]) -> Option<RangeSet> {
+    let mut set = RangeSet::new();
+    for item in text.split(|&b| b == b',') {
+        let (first, used) = leading_number(item)?;
+        let last = match item.get(used..)?.split_first() {
+            None => first,
+            Some((b'-', text)) => match leading_number(text)? {
+                (last, used) if used == text.len() => last,
+                _ => return None,
+            },
+            Some(_) => return None,
+        };
+        // Ascending only: anything else is not ours, and inserting it would cost O(n²).
+        if first > last || set.last().is_some_and(|before| before >= first) {
+            return None;
+        }
+        set.insert_range(first..=last);
+    }
+    Some(set)
+}
