@@ -10,6 +10,8 @@
 
 pub mod address;
 pub mod ids;
+pub mod orchestrator;
 pub mod ranges;
+pub mod receiver;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,1 @@
+//! The orchestrator's rules: who gets a transaction when, and which receivers.

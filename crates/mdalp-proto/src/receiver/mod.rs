@@ -1,0 +1,1 @@
+//! The receivers' rules: which chunks are taken, stored and acknowledged.
