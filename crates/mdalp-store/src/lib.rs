@@ -1,1 +1,28 @@
-//! Placeholder.
+//! What MDALP servers keep: chunks until they are a payload, transactions, receipts.
+//!
+//! [`ChunkLog`], [`Transactions`] and [`Query`] are made for more than one engine. Blocking and
+//! without a runtime: a server gives the store a thread.
+//!
+//! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
+//! clock or source of randomness (both are arguments).
+
+mod traits;
+mod types;
+
+pub use traits::{AssembleError, Assembled, ChunkLog, Query, Store, Transactions, assemble};
+pub use types::{
+    AppendError, AppendResult, Appended, Durability, NewChunk, ReadError, Receipt, ReceiverId,
+    ReceiverName, Release, Share, State, StoreError, TransactionInfo, TransactionSummary,
+    UnixMillis,
+};
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+
+/// CRC-32C over TID and SEQ as 64-bit big-endian numbers, then the data: what the wire carries, and
+/// what a chunk's record is checked with.
+pub fn chunk_crc(tid: TransactionId, seq: SequenceNumber, data: &[u8]) -> u32 {
+    let mut ids = [0; 16];
+    ids[..8].copy_from_slice(&tid.0.to_be_bytes());
+    ids[8..].copy_from_slice(&seq.0.to_be_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&ids), data)
+}

@@ -1,0 +1,141 @@
+//! What servers ask of a store, for any engine, and the assembling of a payload out of it.
+//!
+//! Policy (when a transaction is complete, when it expires, whom to answer) is not here: servers
+//! decide, stores keep.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ranges::RangeSet;
+
+use crate::types::{
+    AppendResult, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName, Release,
+    StoreError, TransactionInfo, TransactionSummary, UnixMillis,
+};
+
+/// Takes chunks.
+///
+/// `&self`: a remote engine has several batches in flight from several threads. The embedded one
+/// takes one at a time.
+pub trait ChunkLog: Send + Sync {
+    /// Keeps each chunk of `batch` and replaces the content of `results` by one result for each.
+    ///
+    /// `Ok` means: durable at [`durability`](Self::durability) and part of the payload. Appending is
+    /// idempotent by (TID, SEQ) as long as the transaction is not released, also within one batch.
+    /// On `Err` no ack may leave. A transaction that nobody began is begun by its first chunk.
+    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>);
+
+    /// What acknowledged chunks survive.
+    fn durability(&self) -> Durability;
+}
+
+/// Records what happens to transactions. Every `Ok` is as durable as a chunk.
+pub trait Transactions: Send + Sync {
+    /// Records a new transaction.
+    fn begin(&self, tid: TransactionId, info: &TransactionInfo) -> Result<(), StoreError>;
+
+    /// Gives a receiver its number, the same one each time.
+    fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError>;
+
+    /// Records that a payload is whole. `receipt` must cover exactly what is held and carry the next
+    /// revision, else [`StoreError::Outdated`]; the same receipt again is no error.
+    fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError>;
+
+    /// Records that the chunks of `tid` need not be kept. Again is no error.
+    fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError>;
+}
+
+/// Answers what is held.
+pub trait Query: Send + Sync {
+    /// All transactions, by ascending id. Released ones stay until their space is reclaimed.
+    fn list(&self) -> Result<Vec<TransactionSummary>, ReadError>;
+
+    /// One transaction.
+    fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError>;
+
+    /// All receivers ever declared, in the order of their [`ReceiverId`]s from 0.
+    fn receivers(&self) -> Result<Vec<ReceiverName>, ReadError>;
+
+    /// Shows each chunk of `tid` from `from` on to `visit`, by ascending SEQ, each once, until there
+    /// are no more or `visit` breaks. What is appended meanwhile may be missing.
+    fn read(
+        &self,
+        tid: TransactionId,
+        from: SequenceNumber,
+        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError>;
+}
+
+/// All that a server needs.
+pub trait Store: ChunkLog + Transactions + Query {}
+impl<T: ChunkLog + Transactions + Query + ?Sized> Store for T {}
+
+/// A payload that was read without a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Assembled {
+    /// Its length.
+    pub bytes: u64,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Its BLAKE3.
+    pub blake3: [u8; 32],
+}
+
+/// Why a payload was not assembled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssembleError {
+    /// The store's fault.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// These chunks below the highest one held are missing; what came before them was written.
+    #[error("chunks {0} are missing")]
+    Missing(RangeSet),
+    /// The sink's fault.
+    #[error("writing the payload failed")]
+    Sink(#[source] io::Error),
+}
+
+/// Writes the payload of `tid` to `sink`, in constant memory.
+///
+/// Stops at the first gap. Whether the highest chunk held is the last one of the payload, nobody can
+/// tell from the chunks.
+pub fn assemble(
+    from: &dyn Query,
+    tid: TransactionId,
+    sink: &mut dyn Write,
+) -> Result<Assembled, AssembleError> {
+    let summary = from.transaction(tid)?.ok_or(ReadError::UnknownTransaction)?;
+    let end = summary.ranges.last().map_or(0, |last| last.saturating_add(1));
+    let mut done = Assembled { bytes: 0, chunks: 0, blake3: [0; 32] };
+    let mut hasher = blake3::Hasher::new();
+    let mut sink_error = None;
+    let mut gap = false;
+    from.read(tid, SequenceNumber(0), &mut |seq, data| {
+        // Chunks that came after the summary was taken belong to a later assembly.
+        if seq.0 >= end {
+            return ControlFlow::Break(());
+        }
+        if seq.0 != done.chunks {
+            gap = true;
+            return ControlFlow::Break(());
+        }
+        if let Err(error) = sink.write_all(data) {
+            sink_error = Some(error);
+            return ControlFlow::Break(());
+        }
+        hasher.update(data);
+        done.bytes += data.len() as u64;
+        done.chunks += 1;
+        ControlFlow::Continue(())
+    })?;
+    if let Some(error) = sink_error {
+        return Err(AssembleError::Sink(error));
+    }
+    if gap || done.chunks != end {
+        return Err(AssembleError::Missing(summary.ranges.missing_below(end)));
+    }
+    done.blake3 = *hasher.finalize().as_bytes();
+    Ok(done)
+}
