@@ -1,0 +1,50 @@
+//! A link that sends one datagram at a time, with a finite queue in front. Keeps times, not datagrams.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::config::Rate;
+
+/// The datagrams in the bottleneck.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bottleneck {
+    /// When each datagram has left entirely, and its bytes with headers. The first is being sent.
+    inside: VecDeque<(Duration, u64)>,
+    /// Bytes of all that are inside.
+    bytes: u64,
+    /// When the last one has left.
+    free_at: Duration,
+    /// What whole nanoseconds could not hold, in 10⁻⁹ bit: keeps the rate exact.
+    carry: u64,
+}
+
+impl Bottleneck {
+    /// Takes a datagram of `len` payload bytes at `now` and says when it has left entirely; `None`
+    /// if the queue is full and it is dropped.
+    pub(crate) fn admit(&mut self, rate: &Rate, now: Duration, len: usize) -> Option<Duration> {
+        while let Some(&(_, bytes)) = self.inside.front().filter(|(leaves, _)| *leaves <= now) {
+            self.inside.pop_front();
+            self.bytes -= bytes;
+        }
+        let size = (len as u64).saturating_add(u64::from(rate.overhead));
+        if let Some((_, sending)) = self.inside.front() {
+            let waiting = self.inside.len() as u64 - 1;
+            let waiting_bytes = (self.bytes - sending).saturating_add(size);
+            let full = rate.queue_packets.is_some_and(|max| waiting >= u64::from(max))
+                || rate.queue_bytes.is_some_and(|max| waiting_bytes > max);
+            if full {
+                return None;
+            }
+        } else {
+            self.carry = 0;
+        }
+        let bits_per_second = rate.bits_per_second.get();
+        let work = u128::from(size) * 8 * 1_000_000_000 + u128::from(self.carry);
+        self.carry = (work % u128::from(bits_per_second)) as u64;
+        let takes = u64::try_from(work / u128::from(bits_per_second)).unwrap_or(u64::MAX);
+        self.free_at = self.free_at.max(now).saturating_add(Duration::from_nanos(takes));
+        self.inside.push_back((self.free_at, size));
+        self.bytes += size;
+        Some(self.free_at)
+    }
+}
