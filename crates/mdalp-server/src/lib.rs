@@ -1,0 +1,20 @@
+//! MDALP servers over real sockets: [`orchestrator`], [`receiver`], and [`serve`], which is both in one
+//! process with one store.
+//!
+//! A server is a `run(socket, config, shutdown)` that returns when `shutdown` completes or the
+//! server cannot go on. Here are sockets, threads and clocks; every rule of the protocol is in
+//! [`mdalp_proto`], and keeping things is [`mdalp_store`]'s work. Not here: command lines, signals,
+//! status pages.
+
+pub mod bind;
+pub mod config;
+pub mod error;
+pub mod orchestrator;
+pub mod receiver;
+pub mod serve;
+pub mod stats;
+
+pub use bind::{bind, bind_receivers};
+pub use config::{KeepConfig, OrchestratorConfig, ReceiverConfig, ReceiverSpec, ServeConfig};
+pub use error::{ConfigError, ServerError};
+pub use stats::{Stats, Summary};
