@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::config::Rate;
 
+/// The longest UDP datagram. A length beyond it, which cannot be, counts as this.
+const MAX_DATAGRAM: usize = u16::MAX as usize;
+
 /// The datagrams in the bottleneck.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bottleneck {
@@ -26,10 +29,10 @@ impl Bottleneck {
             self.inside.pop_front();
             self.bytes -= bytes;
         }
-        let size = (len as u64).saturating_add(u64::from(rate.overhead));
+        let size = len.min(MAX_DATAGRAM) as u64 + u64::from(rate.overhead);
         if let Some((_, sending)) = self.inside.front() {
             let waiting = self.inside.len() as u64 - 1;
-            let waiting_bytes = (self.bytes - sending).saturating_add(size);
+            let waiting_bytes = self.bytes - sending + size;
             let full = rate.queue_packets.is_some_and(|max| waiting >= u64::from(max))
                 || rate.queue_bytes.is_some_and(|max| waiting_bytes > max);
             if full {

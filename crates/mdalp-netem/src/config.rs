@@ -130,9 +130,9 @@ pub struct Duplication {
 
 /// Datagrams that overtake others in flight.
 ///
-/// Such a datagram arrives just before one of the `window` datagrams sent before it, but never before
-/// it left the bottleneck; with nothing in flight nothing happens. So the order changes by at most
-/// `window` places whatever the spacing (F08), at the price that it arrives early, not the others late.
+/// Such a datagram arrives before as many of those in flight, but never before it left the bottleneck;
+/// with nothing in flight nothing happens. So no datagram passes more than `window` others whatever
+/// their spacing (F08), at the price that it arrives early, not the others late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reordering {
     /// How likely a datagram is to overtake.

@@ -13,6 +13,9 @@ use crate::mangle::Mangle;
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 
+/// The shortest time there is.
+const TICK: Duration = Duration::from_nanos(1);
+
 /// One direction of a path.
 ///
 /// Times are durations since the path was made and must not run backwards from call to call.
@@ -24,7 +27,7 @@ pub struct Path {
     loss: LossState,
     /// When the last datagram in order arrives: those sent later do not arrive earlier.
     last_due: Duration,
-    /// When the latest datagrams arrive, oldest first; kept only while some may be overtaken.
+    /// The latest arrivals, in order; kept only while some may be overtaken.
     recent: VecDeque<Duration>,
     counters: Counters,
 }
@@ -95,13 +98,24 @@ impl Path {
             return Deliveries::default();
         }
         let due = self.due(left);
-        let config = self.schedule.current();
-        let first = Some(Delivery { at: due, mangle: None });
-        let copy = self.rng.happens(config.duplication.probability).then(|| {
+        let first = Some(self.deliver(due, len));
+        let duplication = self.schedule.current().duplication;
+        let copy = self.rng.happens(duplication.probability).then(|| {
             self.counters.duplicated += 1;
-            Delivery { at: due.saturating_add(config.duplication.after), mangle: None }
+            self.deliver(due.saturating_add(duplication.after), len)
         });
-        Deliveries { first, copy }.damaged(config, len, &mut self.rng, &mut self.counters)
+        Deliveries { first, copy }
+    }
+
+    fn deliver(&mut self, at: Duration, len: usize) -> Delivery {
+        let mangle = Mangle::draw(&self.schedule.current().corruption, len, &mut self.rng);
+        self.counters.delivered += 1;
+        match mangle {
+            Some(Mangle::Xor { .. }) => self.counters.corrupted += 1,
+            Some(Mangle::Truncate { .. }) => self.counters.truncated += 1,
+            None => {}
+        }
+        Delivery { at, mangle }
     }
 
     /// When a datagram that has left the bottleneck at `left` arrives.
@@ -111,7 +125,9 @@ impl Path {
             .saturating_add(config.delay)
             .saturating_add(self.rng.duration_up_to(config.jitter.max));
         if !config.jitter.reorders {
-            due = due.max(self.last_due);
+            // Those that may be overtaken one by one must not be due all at once.
+            let apart = if config.reordering.is_some() { TICK } else { Duration::ZERO };
+            due = due.max(self.last_due.saturating_add(apart));
         }
         if self.rng.happens(config.late.probability) {
             // Not remembered as the last one due: the others are to pass it.
@@ -145,28 +161,7 @@ impl Path {
     }
 }
 
-impl Deliveries {
-    fn damaged(
-        mut self,
-        config: &PathConfig,
-        len: usize,
-        rng: &mut Rng,
-        counters: &mut Counters,
-    ) -> Self {
-        for delivery in [&mut self.first, &mut self.copy].into_iter().flatten() {
-            counters.delivered += 1;
-            delivery.mangle = Mangle::draw(&config.corruption, len, rng);
-            match delivery.mangle {
-                Some(Mangle::Xor { .. }) => counters.corrupted += 1,
-                Some(Mangle::Truncate { .. }) => counters.truncated += 1,
-                None => {}
-            }
-        }
-        self
-    }
-}
-
-/// Moves `due` before one of the latest datagrams if chance says so, and remembers it.
+/// Moves `due` before some of the latest datagrams if chance says so, and remembers it.
 fn overtake(
     recent: &mut VecDeque<Duration>,
     reordering: Reordering,
@@ -178,14 +173,18 @@ fn overtake(
     let mut at = due;
     if rng.happens(reordering.probability) {
         let places = 1 + rng.up_to(window as u64 - 1) as usize;
-        if let Some(ahead) = recent.get(recent.len().saturating_sub(places)) {
-            at = ahead.saturating_sub(Duration::from_nanos(1)).max(left).min(due);
+        let ahead = recent.len().saturating_sub(places);
+        if let Some(overtaken) = recent.get(ahead) {
+            // Just before that one, but not before the next earlier one, which may be due then too.
+            let below = ahead.checked_sub(1).and_then(|index| recent.get(index)).copied();
+            let just_before = overtaken.saturating_sub(TICK).max(below.unwrap_or_default());
+            at = just_before.max(left).min(due);
         }
     }
-    while recent.len() >= window {
+    recent.insert(recent.partition_point(|other| *other <= at), at);
+    while recent.len() > window + 1 {
         recent.pop_front();
     }
-    recent.push_back(at);
     at
 }
 

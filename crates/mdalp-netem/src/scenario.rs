@@ -3,39 +3,7 @@
 //! One format for the simulator, the lab and `mdalp compare`. Unknown keys are refused, and every
 //! error says where in the file. Reads text only: opening files is the caller's part.
 //!
-//! ```toml
-//! name = "example"
-//! description = "what this network shows"
-//! seed = 1                  # default 1
-//! payload_bytes = 5000      # default 5000
-//!
-//! [paths]                   # defaults for every path, in both directions
-//! jitter_ms = 5             # 0 to this, evenly, kept in order ...
-//! jitter_reorders = false   # ... unless this is true
-//! loss = 0.02               # shares run from 0 to 1
-//! rate_mbit = 10            # 0 is no limit
-//! overhead_bytes = 28
-//! queue_packets = 25
-//! queue_bytes = 32768
-//!
-//! [orchestrator]
-//! rtt_ms = 40               # half each way
-//! queue_delay_ms = 0        # how long an intent waits for its assignment
-//!
-//! [[receiver]]              # in the order of the assignment
-//! name = "far"
-//! rtt_ms = 300
-//! ping_ms = 300             # what ping shows; default: both delays and their mean jitter
-//! answers_ping = true
-//! acks = { delay_ms = 1400, jitter_ms = 20, drop = [5, 8], stop_at_seq = 42 }
-//! dead = false              # nothing reaches it or leaves it
-//! up = { delay_ms = 150, lose = [1] }     # client to receiver: the n-th datagram, from 1
-//! down = { burst_loss = 0.1, mean_burst = 3, max_loss_run = 10 }
-//!
-//! [[receiver.at]]           # from 10 s on; what is not named stays as it is
-//! s = 10
-//! dead = true
-//! ```
+#![doc = concat!("```toml\n", include_str!("scenario/example.toml"), "```")]
 //!
 //! More keys of a path: `duplicate`, `duplicate_after_ms`; `reorder`, `reorder_window`; `late`,
 //! `late_by_ms`; `corrupt_byte`, `corrupt_within`, `corrupt_bit`, `truncate`;
@@ -60,7 +28,6 @@ mod table;
 
 /// A network and what befalls it.
 #[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
 pub struct Scenario {
     /// Short name, as on the command line.
     pub name: String,
@@ -77,8 +44,7 @@ pub struct Scenario {
 }
 
 /// The orchestrator and the way to it.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct OrchestratorEnd {
     /// From the client.
     pub up: PathConfig,
@@ -90,7 +56,6 @@ pub struct OrchestratorEnd {
 
 /// A receiver and the way to it.
 #[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
 pub struct ReceiverEnd {
     /// Its name in the assignment.
     pub name: String,
