@@ -10,8 +10,14 @@
 
 pub mod address;
 pub mod ids;
+pub mod intent;
+mod lane;
+pub mod layout;
 pub mod orchestrator;
 pub mod ranges;
 pub mod receiver;
+pub mod rtt;
+pub mod split;
 pub mod time;
+pub mod transfer;
 pub mod wire;

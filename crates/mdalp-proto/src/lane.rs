@@ -1,0 +1,416 @@
+//! One receiver of a transfer: what is queued for it, what is in flight, and when to send it again.
+//!
+//! Stop-and-wait is this same code with a window of one. A lane sends what it is given and
+//! says what was acknowledged; which chunks it gets, and what becomes of them when it falls silent,
+//! is decided by [`crate::transfer`].
+
+use crate::ids::{ReceiverAddr, SequenceNumber};
+use crate::ranges::RangeSet;
+use crate::rtt::{RtoConfig, RttEstimator};
+use crate::time::Instant;
+use crate::wire::ChunkCrc;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How many chunks may be in flight before the first ack proves that the receiver wants them (H27).
+const UNPROVEN_WINDOW: usize = 3;
+/// Bytes in flight to one receiver never pass this: TCP's initial window (RFC 6928, R-33).
+const MAX_BYTES_IN_FLIGHT: u64 = 14_600;
+
+/// Whether a receiver answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LaneState {
+    /// Nothing heard from it yet.
+    Probing,
+    /// It acknowledges.
+    Active,
+    /// Silent for so long that its chunks go to others.
+    Suspect,
+    /// It answered, and nothing is left to send to it.
+    Done,
+}
+
+impl LaneState {
+    /// The name in events and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probing => "probing",
+            Self::Active => "active",
+            Self::Suspect => "suspect",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// What a lane did so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LaneStats {
+    /// Bytes of payload acknowledged by this receiver.
+    pub bytes: u64,
+    /// Chunks acknowledged by this receiver.
+    pub chunks: u64,
+    /// Datagrams sent to it.
+    pub datagrams: u64,
+    /// Of these, chunks that had been sent to it before.
+    pub retransmissions: u64,
+    /// Retransmission timeouts.
+    pub timeouts: u64,
+    /// Acks of chunks that it had acknowledged before.
+    pub duplicate_acks: u64,
+    /// Acks of chunks that were never sent to it (H40).
+    pub optimistic_acks: u64,
+    /// Acks whose CRC was not the chunk's.
+    pub crc_mismatches: u64,
+}
+
+/// A chunk that was sent and is not acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    seq: u64,
+    bytes: u64,
+    first_sent: Instant,
+    last_sent: Instant,
+    sends: u32,
+    crc: Option<ChunkCrc>,
+}
+
+/// What an ack meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AckOutcome {
+    /// Something that was in flight here, or had been before it was given to another lane.
+    New { rtt: Option<Duration> },
+    /// Nothing: duplicate, never sent, or not the chunk that was sent.
+    Ignored,
+}
+
+/// One receiver's share of the work.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) addr: ReceiverAddr,
+    pub(crate) state: LaneState,
+    pub(crate) stats: LaneStats,
+    pub(crate) rtt: RttEstimator,
+    pub(crate) uses_crc: bool,
+    window: usize,
+    /// Bytes that may be in flight; only a window of more than one is ever held back by it.
+    congestion_window: u64,
+    recovery_until: Instant,
+    /// Assigned and to be sent, first number first.
+    queue: RangeSet,
+    /// Sent and not acknowledged, in the order of the last transmission.
+    flights: VecDeque<Flight>,
+    /// Sent here and no longer in flight (lost, or another lane's now), with the CRC it was sent
+    /// with: an ack from here still counts (invariant 26).
+    given_away: BTreeMap<u64, Option<ChunkCrc>>,
+    acked: RangeSet,
+    /// Retransmission timer.
+    rto_at: Option<Instant>,
+    /// Since when an answer is owed.
+    waiting_since: Option<Instant>,
+    /// Smoothed time from ack to ack while there was work: what one chunk costs here.
+    service: Option<Duration>,
+    busy_since: Instant,
+}
+
+/// What a lane wants to send now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Send {
+    pub(crate) seq: SequenceNumber,
+    pub(crate) attempt: u32,
+}
+
+impl Lane {
+    pub(crate) fn new(addr: ReceiverAddr, window: u16, uses_crc: bool, rto: RtoConfig) -> Self {
+        Self {
+            addr,
+            state: LaneState::Probing,
+            stats: LaneStats::default(),
+            rtt: RttEstimator::new(rto),
+            uses_crc,
+            window: usize::from(window.max(1)),
+            congestion_window: MAX_BYTES_IN_FLIGHT,
+            recovery_until: Instant::ZERO,
+            queue: RangeSet::new(),
+            flights: VecDeque::new(),
+            given_away: BTreeMap::new(),
+            acked: RangeSet::new(),
+            rto_at: None,
+            waiting_since: None,
+            service: None,
+            busy_since: Instant::ZERO,
+        }
+    }
+
+    /// Chunks assigned and not yet sent.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.len()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub(crate) fn acked(&self) -> &RangeSet {
+        &self.acked
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.flights.is_empty()
+    }
+
+    pub(crate) fn assign(&mut self, chunks: &RangeSet) {
+        self.queue.union_with(chunks);
+    }
+
+    /// Takes up to `count` of the last queued chunks away.
+    pub(crate) fn take_queued(&mut self, count: u64) -> RangeSet {
+        self.queue.split_off_last(count)
+    }
+
+    /// Takes everything away; what was in flight may still be acknowledged.
+    pub(crate) fn take_all(&mut self) -> RangeSet {
+        let mut all = std::mem::take(&mut self.queue);
+        for flight in self.flights.drain(..) {
+            self.given_away.insert(flight.seq, flight.crc);
+            all.insert(flight.seq);
+        }
+        self.rest_if_idle();
+        all
+    }
+
+    /// Gives the chunk that was sent longest ago away, for another lane to send as well.
+    pub(crate) fn give_away_oldest(&mut self) -> Option<u64> {
+        let flight = self.flights.pop_front()?;
+        self.given_away.insert(flight.seq, flight.crc);
+        self.rest_if_idle();
+        Some(flight.seq)
+    }
+
+    /// When the chunk that was sent longest ago was first sent.
+    pub(crate) fn oldest_sent(&self) -> Option<Instant> {
+        self.flights.front().map(|f| f.first_sent)
+    }
+
+    /// Another lane's receiver has acknowledged this chunk: it need not be sent.
+    pub(crate) fn cancel(&mut self, seq: u64) {
+        self.queue.remove(seq);
+        let at = self.flights.iter().position(|f| f.seq == seq);
+        if let Some(flight) = at.and_then(|at| self.flights.remove(at)) {
+            // It may still arrive, and its ack is no optimistic one.
+            self.given_away.insert(seq, flight.crc);
+        }
+        self.rest_if_idle();
+    }
+
+    /// Nothing in flight: nothing to wait for.
+    fn rest_if_idle(&mut self) {
+        if self.flights.is_empty() {
+            self.rto_at = None;
+            self.waiting_since = None;
+        }
+    }
+
+    /// The next chunk to send, if the window has room; it counts as sent at `now`.
+    pub(crate) fn next_send(
+        &mut self,
+        now: Instant,
+        bytes_of: impl Fn(u64) -> u64,
+    ) -> Option<Send> {
+        let room = match self.state {
+            LaneState::Probing => self.window.min(UNPROVEN_WINDOW),
+            LaneState::Active | LaneState::Done => self.window,
+            // A suspect is asked with one chunk at a time, by its timer.
+            LaneState::Suspect => 1,
+        };
+        if self.flights.len() >= room {
+            return None;
+        }
+        let seq = self.queue.first()?;
+        let bytes = bytes_of(seq);
+        let in_flight: u64 = self.flights.iter().map(|f| f.bytes).sum();
+        if !self.flights.is_empty() && in_flight + bytes > self.congestion_window {
+            return None;
+        }
+        self.queue.remove(seq);
+        if self.flights.is_empty() {
+            self.rto_at = Some(now + self.rtt.rto());
+            self.busy_since = now;
+        }
+        self.waiting_since.get_or_insert(now);
+        let sent_before = self.given_away.remove(&seq).is_some();
+        let sends = if sent_before { 2 } else { 1 };
+        self.flights.push_back(Flight {
+            seq,
+            bytes,
+            first_sent: now,
+            last_sent: now,
+            sends,
+            crc: None,
+        });
+        self.stats.datagrams += 1;
+        self.stats.retransmissions += u64::from(sent_before);
+        Some(Send { seq: SequenceNumber(seq), attempt: sends })
+    }
+
+    /// Notes the CRC that a chunk was sent with.
+    pub(crate) fn note_crc(&mut self, seq: SequenceNumber, crc: ChunkCrc) {
+        if let Some(flight) = self.flights.iter_mut().find(|f| f.seq == seq.0) {
+            flight.crc = Some(crc);
+        } else if let Some(sent) = self.given_away.get_mut(&seq.0) {
+            *sent = Some(crc);
+        }
+    }
+
+    /// Sends a chunk that is in flight once more.
+    fn resend(&mut self, now: Instant, at: usize) -> Option<Send> {
+        let mut flight = self.flights.remove(at)?;
+        flight.last_sent = now;
+        flight.sends += 1;
+        self.flights.push_back(flight);
+        self.stats.datagrams += 1;
+        self.stats.retransmissions += 1;
+        Some(Send { seq: SequenceNumber(flight.seq), attempt: flight.sends })
+    }
+
+    /// When the retransmission timer fires.
+    pub(crate) fn rto_at(&self) -> Option<Instant> {
+        self.rto_at
+    }
+
+    /// Since when the receiver owes an answer.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.waiting_since
+    }
+
+    /// The retransmission timer, if it has fired: the chunk sent longest ago goes out once more and
+    /// the timeout doubles. One chunk only: while nothing comes back, more would be no wiser.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Send> {
+        if self.rto_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        self.stats.timeouts += 1;
+        self.rtt.back_off();
+        self.rto_at = Some(now + self.rtt.rto());
+        self.reduce_window(now);
+        self.resend(now, 0)
+    }
+
+    /// A chunk sent to a suspect although another lane has it, to see whether it is back: one that
+    /// it was sent before if `wanted` still asks for it, else `fallback`.
+    pub(crate) fn probe(&mut self, wanted: impl Fn(u64) -> bool, fallback: u64) -> Send {
+        self.given_away.retain(|&seq, _| wanted(seq));
+        let seq = self.given_away.first_key_value().map_or(fallback, |(&seq, _)| seq);
+        self.given_away.entry(seq).or_default();
+        self.stats.datagrams += 1;
+        self.stats.retransmissions += 1;
+        Send { seq: SequenceNumber(seq), attempt: 2 }
+    }
+
+    /// An ack from this lane's receiver.
+    pub(crate) fn handle_ack(
+        &mut self,
+        now: Instant,
+        seq: SequenceNumber,
+        crc: Option<ChunkCrc>,
+    ) -> AckOutcome {
+        if let Some(at) = self.flights.iter().position(|f| f.seq == seq.0) {
+            let flight = self.flights[at];
+            if self.uses_crc && crc != flight.crc {
+                self.stats.crc_mismatches += 1;
+                return AckOutcome::Ignored;
+            }
+            self.flights.remove(at);
+            let rtt = now.since(flight.last_sent);
+            let clean = flight.sends == 1;
+            if clean {
+                self.rtt.sample(rtt);
+            } else {
+                self.rtt.ambiguous_sample(now.since(flight.first_sent));
+            }
+            self.note_progress(now, seq, flight.bytes);
+            self.detect_losses(now, flight.last_sent);
+            AckOutcome::New { rtt: clean.then_some(rtt) }
+        } else if let Some(&sent_crc) = self.given_away.get(&seq.0) {
+            if self.uses_crc && crc != sent_crc {
+                self.stats.crc_mismatches += 1;
+                return AckOutcome::Ignored;
+            }
+            self.given_away.remove(&seq.0);
+            self.note_progress(now, seq, 0);
+            AckOutcome::New { rtt: None }
+        } else if self.acked.contains(seq.0) {
+            self.stats.duplicate_acks += 1;
+            self.rtt.note_duplicate();
+            AckOutcome::Ignored
+        } else {
+            self.stats.optimistic_acks += 1;
+            AckOutcome::Ignored
+        }
+    }
+
+    fn note_progress(&mut self, now: Instant, seq: SequenceNumber, in_flight_bytes: u64) {
+        self.acked.insert(seq.0);
+        let cost = now.since(self.busy_since);
+        self.service = match (self.state, self.service) {
+            // What it cost while it was silent says nothing about what it will cost.
+            (LaneState::Suspect, _) => None,
+            (_, None) => Some(cost),
+            (_, Some(service)) => Some((service * 3 + cost) / 4),
+        };
+        self.state = LaneState::Active;
+        self.busy_since = now;
+        let outstanding = !self.flights.is_empty();
+        self.waiting_since = outstanding.then_some(now);
+        self.rto_at = outstanding.then(|| now + self.rtt.rto());
+        if in_flight_bytes > 0 && now >= self.recovery_until {
+            // One chunk more per round trip: each acked byte adds its part of one.
+            let step = in_flight_bytes * in_flight_bytes / self.congestion_window.max(1);
+            self.congestion_window =
+                (self.congestion_window + step.max(1)).min(MAX_BYTES_IN_FLIGHT);
+        }
+    }
+
+    /// Time-threshold loss detection (RFC 9002 §6.1.2): what was sent before a chunk that is now
+    /// acknowledged, and longer than 9/8 of a round trip ago, is lost. Lost chunks go back to the
+    /// queue, to be sent as the window allows. With a window of one nothing is ever overtaken.
+    fn detect_losses(&mut self, now: Instant, acked_sent: Instant) {
+        let Some(srtt) = self.rtt.srtt() else { return };
+        let threshold = (srtt * 9 / 8).max(Duration::from_millis(1));
+        let mut lost = false;
+        while let Some(flight) = self.flights.front() {
+            if flight.last_sent >= acked_sent || now.since(flight.last_sent) < threshold {
+                break;
+            }
+            self.queue.insert(flight.seq);
+            self.given_away.insert(flight.seq, flight.crc);
+            self.flights.pop_front();
+            lost = true;
+        }
+        if lost {
+            self.reduce_window(now);
+        }
+        self.rest_if_idle();
+    }
+
+    /// Halves the bytes in flight, once per round trip at most.
+    fn reduce_window(&mut self, now: Instant) {
+        if now < self.recovery_until {
+            return;
+        }
+        self.recovery_until = now + self.rtt.srtt().unwrap_or(self.rtt.rto());
+        self.congestion_window = (self.congestion_window / 2).max(2400);
+    }
+
+    /// Gives the lane up for now: it is asked rarely until it answers.
+    pub(crate) fn suspect(&mut self) {
+        self.state = LaneState::Suspect;
+    }
+
+    /// What one more chunk costs here: the smoothed time between acks, or, if that is longer, how
+    /// long the present ack is overdue; `None` before the first ack.
+    pub(crate) fn service_time(&self, now: Instant) -> Option<Duration> {
+        let overdue = if self.flights.is_empty() { Duration::ZERO } else { now - self.busy_since };
+        let heard = !self.acked.is_empty();
+        heard.then(|| self.service.unwrap_or(self.rtt.rto()).max(overdue))
+    }
+}

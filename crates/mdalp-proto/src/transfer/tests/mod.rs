@@ -1,0 +1,256 @@
+//! What a transfer does with receivers that delay, drop, repeat, invent and die.
+
+mod hostile;
+mod net;
+
+use super::*;
+use crate::ids::ReceiverAddr;
+use net::{Net, Script, addr, chance, dead, ms, steady};
+
+/// Three receivers like the original's: 50 chunks, round trips of its pings.
+fn seed_wan(mut wrap: impl FnMut(u64) -> Script) -> Net {
+    Net::new(5000, vec![wrap(335), wrap(163), wrap(157)])
+}
+
+#[test]
+fn without_loss_the_slowest_lane_sets_the_time_and_nothing_is_sent_twice() {
+    let mut net = seed_wan(steady);
+    net.run_complete();
+    // Equal latencies were planned: 17 chunks each, the slowest at 335 ms.
+    assert_eq!(net.elapsed(), ms(335 * 17));
+    assert_eq!(net.sent.len(), 51);
+}
+
+#[test]
+fn an_empty_payload_is_complete_at_once() {
+    let mut net = Net::new(0, vec![steady(10)]);
+    net.run_complete();
+    assert!(net.sent.is_empty());
+}
+
+#[test]
+fn stop_and_wait_sends_chunks_in_order_one_at_a_time() {
+    let mut net = Net::new(1000, vec![steady(20)]);
+    net.run_complete();
+    let order: Vec<u64> = net.sent.iter().map(|(_, _, seq)| *seq).collect();
+    assert_eq!(order, (0..10).collect::<Vec<_>>());
+    assert!(net.sent.windows(2).all(|w| w[1].0 - w[0].0 == ms(20)));
+}
+
+#[test]
+fn s1_s2_s3_duplicate_acks_cause_no_datagram_and_skip_nothing() {
+    for copies in [2, 5] {
+        let mut net = seed_wan(|rtt| Box::new(move |_, _| vec![ms(rtt); copies]));
+        net.run_complete();
+        assert_eq!(net.sent.len(), 51);
+        // Copies that came after the end are not even looked at.
+        let counted: u64 = (0..3).map(|lane| net.transfer.stats(lane).duplicate_acks).sum();
+        assert!(counted >= 48 * (copies as u64 - 1));
+    }
+}
+
+#[test]
+fn s4_acks_later_than_the_timeout_lose_no_chunk_and_count_once() {
+    for seed in 0..50 {
+        let mut net = seed_wan(|rtt| {
+            let mut draw = chance(seed * 7 + rtt);
+            Box::new(move |_, _| vec![if draw() < 0.1 { ms(4500) } else { ms(rtt) }])
+        });
+        net.run_complete();
+    }
+}
+
+#[test]
+fn s5_a_receiver_that_stops_acking_for_good_does_not_stop_the_transfer() {
+    let stops = |_| -> Script { Box::new(|n, _| if n < 5 { vec![ms(50)] } else { vec![] }) };
+    let mut net = Net::new(5000, vec![stops(0), steady(50), steady(60)]);
+    net.run_complete();
+    assert_eq!(net.transfer.stats(0).chunks, 5);
+    assert_eq!(net.transfer.state(0), LaneState::Suspect);
+    // F15: suspect at 30 s, and the others take what is left.
+    assert!(net.elapsed() < ms(33_000), "{:?}", net.elapsed());
+    let suspected = net
+        .events
+        .iter()
+        .find(|(_, e)| matches!(e, Event::State { lane: 0, state: LaneState::Suspect }));
+    assert!(suspected.is_some());
+}
+
+#[test]
+fn s5_with_a_single_receiver_it_ends_in_an_error_after_120_s() {
+    let policy = Box::new(Single { index: 0 });
+    let stops: Script = Box::new(|n, _| if n < 42 { vec![ms(50)] } else { vec![] });
+    let mut net = Net::with(5000, vec![stops], policy, TransferConfig::default(), 1);
+    assert_eq!(net.run(), Outcome::NoProgress);
+    assert_eq!(net.transfer.acked_bytes(), 4200);
+    let dark = net.elapsed().saturating_sub(ms(42 * 50));
+    assert!(dark >= ms(120_000) && dark < ms(125_000), "{dark:?}");
+    assert!(net.sent_to(0) - 42 <= 50, "F14: at most 50 datagrams while dark");
+}
+
+#[test]
+fn without_reassignment_nothing_moves_and_the_transfer_fails_in_the_end() {
+    let config = TransferConfig { reassign: false, ..TransferConfig::default() };
+    let scripts = vec![dead(), steady(50)];
+    let mut net = Net::with(2000, scripts, Box::new(Latency), config, 1);
+    assert_eq!(net.run(), Outcome::NoProgress);
+    assert_eq!((net.transfer.stats(1).chunks, net.transfer.acked().len()), (10, 10));
+}
+
+#[test]
+fn f14_when_all_are_silent_everything_waits_and_goes_on_after_healing() {
+    for outage in [2_000, 30_000, 90_000] {
+        let heals = Instant::from_millis(2000 + outage);
+        let clock = std::rc::Rc::new(std::cell::Cell::new(Instant::ZERO));
+        let script = |clock: std::rc::Rc<std::cell::Cell<Instant>>| -> Script {
+            Box::new(move |_, _| {
+                let dark = clock.get() > Instant::from_millis(2000) && clock.get() < heals;
+                if dark { vec![] } else { vec![ms(100)] }
+            })
+        };
+        let mut net = Net::new(5000, (0..3).map(|_| script(clock.clone())).collect());
+        // The script reads the clock that the run advances.
+        let outcome = loop {
+            clock.set(net.now);
+            if let Some(outcome) = net.step() {
+                break outcome;
+            }
+            clock.set(net.now);
+        };
+        assert_eq!(outcome, Outcome::Complete);
+        let first =
+            net.events.iter().find(|(at, e)| *at > heals && matches!(e, Event::Acked { .. }));
+        assert!(first.unwrap().0 - heals <= ms(3500), "outage {outage}");
+        for lane in 0..3 {
+            assert!(net.transfer.stats(lane).chunks > 10, "everyone goes on: {outage} {lane}");
+        }
+    }
+}
+
+#[test]
+fn f14_when_nobody_ever_answers_it_ends_with_few_datagrams() {
+    let mut net = Net::new(5000, vec![dead(), dead(), dead()]);
+    assert_eq!(net.run(), Outcome::NoProgress);
+    assert_eq!(net.elapsed(), ms(120_000));
+    for lane in 0..3 {
+        // H27, G11: at most 16 in the first 30 s, 50 in all.
+        let early = net
+            .sent
+            .iter()
+            .filter(|(at, to, _)| *to == lane && *at - Instant::from_millis(1000) <= ms(30_000));
+        assert!(early.count() <= 16);
+        assert!(net.sent_to(lane) <= 50, "{}", net.sent_to(lane));
+    }
+}
+
+#[test]
+fn f11_an_rtt_longer_than_the_first_timeout_costs_few_datagrams() {
+    let mut net = Net::new(5000, vec![steady(1500)]);
+    net.run_complete();
+    assert!(net.sent.len() <= 55, "{}", net.sent.len());
+}
+
+#[test]
+fn a_path_that_becomes_slower_than_its_timeout_is_learned() {
+    let slows: Script = Box::new(|n, _| vec![ms(if n < 20 { 100 } else { 1200 })]);
+    let mut net = Net::new(10_000, vec![slows]);
+    net.run_complete();
+    assert!(net.sent.len() <= 120, "{}", net.sent.len());
+}
+
+#[test]
+fn a_suspect_that_comes_back_gets_work_again() {
+    let clock = std::rc::Rc::new(std::cell::Cell::new(Instant::ZERO));
+    let theirs = clock.clone();
+    let back: Script =
+        Box::new(
+            move |_, _| {
+                if theirs.get() > Instant::from_millis(40_000) { vec![ms(50)] } else { vec![] }
+            },
+        );
+    let mut net = Net::new(400_000, vec![back, steady(50), steady(50)]);
+    let outcome = loop {
+        clock.set(net.now);
+        if let Some(outcome) = net.step() {
+            break outcome;
+        }
+        clock.set(net.now);
+    };
+    assert_eq!(outcome, Outcome::Complete);
+    assert!(net.transfer.stats(0).chunks > 100, "{:?}", net.transfer.stats(0));
+}
+
+#[test]
+fn loss_up_to_half_of_everything_ends_complete() {
+    for (loss, seeds) in [(0.02, 40), (0.1, 40), (0.3, 20), (0.5, 10)] {
+        for seed in 0..seeds {
+            let mut net = seed_wan(|rtt| {
+                let mut draw = chance(seed * 31 + rtt + 1);
+                Box::new(move |_, _| {
+                    let lost = draw() < loss || draw() < loss;
+                    if lost { vec![] } else { vec![ms(rtt)] }
+                })
+            });
+            net.run_complete();
+            let ideal = 51.0 / ((1.0 - loss) * (1.0 - loss));
+            assert!((net.sent.len() as f64) < ideal * 1.8 + 12.0, "{loss} {}", net.sent.len());
+        }
+    }
+}
+
+#[test]
+fn f25_refusals_make_a_receiver_suspect_within_three_seconds() {
+    let mut net = Net::new(3000, vec![dead(), steady(50), steady(50)]);
+    let mut refused = 0;
+    loop {
+        net.drain();
+        if net.sent_to(0) > refused {
+            refused += 1;
+            net.transfer.handle_unreachable(net.now, addr(0));
+        }
+        if net.step().is_some() {
+            break;
+        }
+    }
+    net.run_complete();
+    assert!(net.elapsed() < ms(4500), "{:?}", net.elapsed());
+}
+
+#[test]
+fn the_deadline_ends_it() {
+    let deadline = Some(Instant::from_millis(1500));
+    let config = TransferConfig { deadline, ..TransferConfig::default() };
+    let mut net = Net::with(5000, vec![steady(100)], Box::new(Latency), config, 1);
+    assert_eq!(net.run(), Outcome::Deadline);
+    assert_eq!(net.elapsed(), ms(500));
+}
+
+#[test]
+fn adaptive_receivers_finish_together_although_planned_alike() {
+    let scripts = vec![steady(400), steady(100), steady(50)];
+    let mut net = Net::with(10_000, scripts, Box::new(Adaptive), TransferConfig::default(), 1);
+    net.run_complete();
+    // Rates of 2.5, 10 and 20 chunks/s: 100 chunks need 3.08 s at best.
+    assert!(net.elapsed() <= ms(3_450), "{:?}", net.elapsed());
+    assert!(net.sent.len() <= 103, "{}", net.sent.len());
+}
+
+#[test]
+fn a_window_sends_more_per_round_trip_but_no_more_than_three_unasked() {
+    let config = TransferConfig::default();
+    let mut net = Net::with(5000, vec![steady(100)], Box::new(Latency), config, 8);
+    net.run_complete();
+    let first = net.sent.iter().filter(|(at, ..)| *at == Instant::from_millis(1000));
+    assert_eq!(first.count(), 3);
+    assert!(net.elapsed() <= ms(800), "{:?}", net.elapsed());
+    assert_eq!(net.sent.len(), 50);
+}
+
+#[test]
+fn a_windowed_lane_repairs_losses_without_waiting_for_the_timeout() {
+    let script: Script = Box::new(|n, _| if n == 10 { vec![] } else { vec![ms(100)] });
+    let mut net = Net::with(5000, vec![script], Box::new(Latency), TransferConfig::default(), 8);
+    net.run_complete();
+    assert_eq!(net.sent.len(), 51);
+    assert_eq!(net.transfer.stats(0).timeouts, 0);
+}

@@ -1,0 +1,163 @@
+//! What goes into a transfer and what comes out of it.
+//!
+//! Does nothing by itself: [`super::Transfer`] is the machine.
+
+use super::{LaneState, Move, Policy};
+use crate::ids::{ReceiverAddr, SequenceNumber, TransactionId};
+use crate::layout::Layout;
+use crate::rtt::RtoConfig;
+use crate::split::{Share, number_chunks};
+use crate::time::Instant;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// How patient a transfer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TransferConfig {
+    /// Bounds of the retransmission timeout.
+    pub rto: RtoConfig,
+    /// A receiver that owes an answer for this long is suspect: its chunks go to others. Default
+    /// 30 s: at 30 % loss fewer than 2 % of living receivers are silent for so long.
+    pub suspect_after: Duration,
+    /// When nobody has acknowledged anything for this long, the transfer fails. Default 120 s.
+    pub fail_after: Duration,
+    /// How often a suspect is asked again while others answer. Default 30 s.
+    pub suspect_probe: Duration,
+    /// The transfer fails at this moment, whatever its state. Default: never.
+    pub deadline: Option<Instant>,
+    /// Whether a suspect's chunks may go to other receivers. Default true.
+    pub reassign: bool,
+}
+
+impl Default for TransferConfig {
+    fn default() -> Self {
+        Self {
+            rto: RtoConfig::default(),
+            suspect_after: Duration::from_secs(30),
+            fail_after: Duration::from_secs(120),
+            suspect_probe: Duration::from_secs(30),
+            deadline: None,
+            reassign: true,
+        }
+    }
+}
+
+/// A receiver that may be sent to.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Target {
+    /// Where it is.
+    pub addr: ReceiverAddr,
+    /// Its latency, in any unit that is the same for all.
+    pub latency: f64,
+    /// Unacknowledged chunks that it takes; 1 unless it advertised more.
+    pub window: u16,
+    /// Whether it advertised `crc`.
+    pub crc: bool,
+}
+
+/// What is to be sent: fixed before the first chunk leaves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// The transaction.
+    pub tid: TransactionId,
+    /// Each receiver's share, in list order.
+    pub shares: Vec<Share>,
+    /// Which bytes each chunk has.
+    pub layout: Layout,
+}
+
+impl Plan {
+    /// Spreads `payload` bytes, in chunks of at most `chunk`, over `targets` as `policy` says.
+    pub fn new(
+        tid: TransactionId,
+        payload: u64,
+        chunk: u16,
+        targets: &[Target],
+        policy: &dyn Policy,
+    ) -> Self {
+        let latencies: Vec<f64> = targets.iter().map(|t| t.latency).collect();
+        let shares = number_chunks(&policy.plan(payload, &latencies), chunk);
+        Self { tid, layout: Layout::new(&shares, chunk), shares }
+    }
+}
+
+/// A datagram to send: a chunk, named but not filled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Index of the receiver.
+    pub lane: usize,
+    /// The chunk's number.
+    pub seq: SequenceNumber,
+    /// Its bytes in the payload. The shell reads them and calls [`Transfer::encode`].
+    pub range: Range<u64>,
+    /// 1 for the first transmission to this receiver; more for retransmissions.
+    pub attempt: u32,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A chunk was acknowledged for the first time.
+    Acked {
+        /// Index of the receiver.
+        lane: usize,
+        /// The chunk.
+        seq: SequenceNumber,
+        /// Its length in bytes.
+        bytes: u64,
+        /// Its round-trip time, if it was sent once.
+        rtt: Option<Duration>,
+    },
+    /// No ack came in time; the chunk is sent again.
+    TimedOut {
+        /// Index of the receiver.
+        lane: usize,
+        /// The chunk.
+        seq: SequenceNumber,
+        /// The next timeout.
+        next: Duration,
+    },
+    /// A receiver began or ceased to answer.
+    State {
+        /// Index of the receiver.
+        lane: usize,
+        /// What it is now.
+        state: LaneState,
+    },
+    /// Chunks moved between receivers.
+    Moved {
+        /// Who gave how many to whom, and why.
+        what: Move,
+    },
+    /// The end; nothing follows.
+    Finished(Outcome),
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Every chunk is acknowledged.
+    Complete,
+    /// Nobody acknowledged anything for [`TransferConfig::fail_after`].
+    NoProgress,
+    /// [`TransferConfig::deadline`] came.
+    Deadline,
+}
+
+/// Datagrams that did not count, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ignored {
+    /// From an address that is no receiver of this transfer.
+    pub strangers: u64,
+    /// Not a message.
+    pub undecodable: u64,
+    /// A message, but not an ack.
+    pub not_an_ack: u64,
+    /// An ack of another transaction.
+    pub wrong_tid: u64,
+}
