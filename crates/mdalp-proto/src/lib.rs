@@ -9,6 +9,7 @@
 //! sockets, in virtual time and under a fuzzer.
 
 pub mod address;
+mod counters;
 pub mod ids;
 pub mod intent;
 mod lane;
@@ -17,6 +18,7 @@ pub mod orchestrator;
 pub mod ranges;
 pub mod receiver;
 pub mod rtt;
+pub mod source;
 pub mod split;
 pub mod time;
 pub mod transfer;

@@ -1,0 +1,131 @@
+//! The receivers: which are up, how busy they are, which fit into one assignment.
+
+use crate::ids::TransactionId;
+use crate::wire::list::Entry;
+use crate::wire::{Capabilities, MAX_CLASSIC_ASSIGNMENT, encode_assignment};
+
+#[derive(Debug)]
+struct Receiver {
+    entry: Entry,
+    classic: Entry,
+    /// Bytes in a list, with the separator, with and without capabilities.
+    len: usize,
+    classic_len: usize,
+    up: bool,
+    /// Live transactions that it was handed out to.
+    load: usize,
+    /// When it was last handed out, as a count of assignments.
+    used: u64,
+}
+
+/// Which receivers a transaction got, and how they are spelled: enough to say it again byte for byte.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Choice {
+    pub(super) receivers: Box<[u16]>,
+    with_caps: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    receivers: Vec<Receiver>,
+    hand_out: usize,
+    assignments: u64,
+}
+
+/// Separates entries.
+const SEPARATOR: usize = b", ".len();
+/// Room for entries, each with a separator: all but the header with the longest TID. The list has
+/// one separator less than entries.
+const ROOM: usize = MAX_CLASSIC_ASSIGNMENT - b"Type:1;TID:;DATA:[]".len() - 20 + SEPARATOR;
+
+impl Pool {
+    pub(super) fn new(entries: &[Entry], hand_out: Option<usize>) -> Self {
+        // More do not fit any datagram, and 16 bits number them.
+        let entries = entries.iter().take(usize::from(u16::MAX));
+        let receivers = entries.map(|entry| {
+            let classic = Entry { caps: Capabilities::default(), ..entry.clone() };
+            let (len, classic_len) = (len_in_list(entry), len_in_list(&classic));
+            let entry = entry.clone();
+            Receiver { entry, classic, len, classic_len, up: true, load: 0, used: 0 }
+        });
+        let hand_out = hand_out.unwrap_or(usize::MAX).max(1);
+        Self { receivers: receivers.collect(), hand_out, assignments: 0 }
+    }
+
+    /// `false` if there is no such receiver.
+    pub(super) fn set_up(&mut self, index: u16, up: bool) -> bool {
+        let receiver = self.receivers.get_mut(usize::from(index));
+        receiver.is_some_and(|receiver| {
+            receiver.up = up;
+            true
+        })
+    }
+
+    pub(super) fn any_up(&self) -> bool {
+        self.receivers.iter().any(|receiver| receiver.up)
+    }
+
+    /// No answer is longer than this.
+    pub(super) fn longest_answer(&self) -> usize {
+        let mut lens: Vec<_> = self.receivers.iter().map(|receiver| receiver.len).collect();
+        lens.sort_unstable_by(|a, b| b.cmp(a));
+        let list: usize = lens.iter().take(self.hand_out).sum();
+        list.min(ROOM) + MAX_CLASSIC_ASSIGNMENT - ROOM
+    }
+
+    /// Takes the least loaded receivers, of these the least recently used, as many as are handed
+    /// out and fit the datagram; they are named in the order of the configuration.
+    pub(super) fn choose(&mut self) -> Choice {
+        let up = self.receivers.iter().enumerate().filter(|(_, receiver)| receiver.up);
+        let mut order: Vec<_> = up.map(|(i, r)| (r.load, r.used, i as u16)).collect();
+        order.sort_unstable();
+        let mut chosen: Vec<u16> = order.into_iter().map(|(.., i)| i).take(self.hand_out).collect();
+        let with_caps = chosen.iter().map(|&i| self.get(i).len).sum::<usize>() <= ROOM;
+        if !with_caps {
+            let mut room = ROOM;
+            let mut fits = |len: usize| room.checked_sub(len).inspect(|&left| room = left);
+            let fitting = chosen.iter().take_while(|&&i| fits(self.get(i).classic_len).is_some());
+            chosen.truncate(fitting.count());
+        }
+        chosen.sort_unstable();
+        self.assignments += 1;
+        for &i in &chosen {
+            let receiver = &mut self.receivers[usize::from(i)];
+            receiver.load += 1;
+            receiver.used = self.assignments;
+        }
+        Choice { receivers: chosen.into(), with_caps }
+    }
+
+    /// The receivers of `choice` have one transaction less.
+    pub(super) fn release(&mut self, choice: &Choice) {
+        for &i in &choice.receivers {
+            let load = &mut self.receivers[usize::from(i)].load;
+            *load = load.saturating_sub(1);
+        }
+    }
+
+    /// The Type 1 that names `choice`.
+    pub(super) fn datagram(&self, tid: TransactionId, choice: &Choice) -> Vec<u8> {
+        let entries: Vec<_> = choice
+            .receivers
+            .iter()
+            .map(|&i| self.get(i))
+            .map(|r| if choice.with_caps { &r.entry } else { &r.classic })
+            .cloned()
+            .collect();
+        let mut out = Vec::with_capacity(MAX_CLASSIC_ASSIGNMENT);
+        encode_assignment(&mut out, tid, &entries);
+        out
+    }
+
+    fn get(&self, index: u16) -> &Receiver {
+        &self.receivers[usize::from(index)]
+    }
+}
+
+fn len_in_list(entry: &Entry) -> usize {
+    let mut out = Vec::new();
+    encode_assignment(&mut out, TransactionId(0), std::slice::from_ref(entry));
+    out.len() - b"Type:1;TID:0;DATA:[]".len() + SEPARATOR
+}
