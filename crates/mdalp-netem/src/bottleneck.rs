@@ -17,8 +17,6 @@ pub(crate) struct Bottleneck {
     bytes: u64,
     /// When the last one has left.
     free_at: Duration,
-    /// What whole nanoseconds could not hold, in 10⁻⁹ bit: keeps the rate exact.
-    carry: u64,
 }
 
 impl Bottleneck {
@@ -38,14 +36,11 @@ impl Bottleneck {
             if full {
                 return None;
             }
-        } else {
-            self.carry = 0;
         }
-        let bits_per_second = rate.bits_per_second.get();
-        let work = u128::from(size) * 8 * 1_000_000_000 + u128::from(self.carry);
-        self.carry = (work % u128::from(bits_per_second)) as u64;
-        let takes = u64::try_from(work / u128::from(bits_per_second)).unwrap_or(u64::MAX);
-        self.free_at = self.free_at.max(now).saturating_add(Duration::from_nanos(takes));
+        let bits = u128::from(size) * 8;
+        let nanos = bits * 1_000_000_000 / u128::from(rate.bits_per_second.get());
+        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        self.free_at = self.free_at.max(now).saturating_add(takes);
         self.inside.push_back((self.free_at, size));
         self.bytes += size;
         Some(self.free_at)

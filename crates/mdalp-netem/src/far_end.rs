@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_of_withheld_acks_is_bounded() {
+        let config = FarEndConfig { drop_acks: BTreeSet::from([8]), ..FarEndConfig::default() };
+        let mut far_end = FarEnd::new(config, 1);
+        assert!((0..=MAX_WITHHELD as u64).all(|tid| far_end.admit(MS, tid, 8).is_none()));
+        assert!(far_end.admit(MS, 1, 8).is_some(), "remembered");
+        assert!(far_end.admit(MS, 0, 8).is_none(), "forgotten");
+    }
+
+    #[test]
     fn nothing_is_acknowledged_from_the_seq_at_which_it_stops() {
         let config = FarEndConfig { stop_at_seq: Some(42), ..FarEndConfig::default() };
         let mut far_end = FarEnd::new(config, 1);

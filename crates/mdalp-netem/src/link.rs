@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::PathConfig;
 use crate::mangle::Mangle;
-use crate::path::Path;
+use crate::path::{Deliveries, Delivery, Path};
 use crate::schedule::Schedule;
 
 /// A path and what is on its way. `T` is whatever the caller sends: bytes, or bytes and addresses.
@@ -56,12 +56,12 @@ impl<T> Link<T> {
     where
         T: Clone,
     {
-        let deliveries = self.path.admit(now, len);
-        if let Some(copy) = deliveries.copy {
-            self.push(copy.at, payload.clone(), copy.mangle);
-        }
-        if let Some(first) = deliveries.first {
-            self.push(first.at, payload, first.mangle);
+        let Deliveries { first, copy } = self.path.admit(now, len);
+        let Some(first) = first else { return };
+        let copy = copy.map(|copy| (copy, payload.clone()));
+        self.push(first, payload);
+        if let Some((copy, payload)) = copy {
+            self.push(copy, payload);
         }
     }
 
@@ -93,7 +93,7 @@ impl<T> Link<T> {
         &mut self.path
     }
 
-    fn push(&mut self, at: Duration, payload: T, mangle: Option<Mangle>) {
+    fn push(&mut self, Delivery { at, mangle }: Delivery, payload: T) {
         self.queue.push(Queued { number: self.next, arrival: Arrival { at, payload, mangle } });
         self.next += 1;
     }
@@ -125,3 +125,60 @@ impl<T> PartialEq for Queued<T> {
 }
 
 impl<T> Eq for Queued<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Corruption, Duplication, Jitter};
+    use crate::rng::Probability;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn drain<T>(link: &mut Link<T>) -> Vec<Arrival<T>> {
+        std::iter::from_fn(|| link.poll(Duration::MAX)).collect()
+    }
+
+    #[test]
+    fn datagrams_due_at_the_same_moment_arrive_as_they_were_sent() {
+        let mut link = Link::new(PathConfig { delay: MS, ..PathConfig::default() }, 1);
+        for n in 0..50 {
+            link.enqueue(Duration::ZERO, 1, n);
+        }
+        let order: Vec<_> = drain(&mut link).into_iter().map(|arrival| arrival.payload).collect();
+        assert_eq!(order, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_copy_carries_the_same_payload_and_arrives_behind_the_original() {
+        let duplication = Duplication { probability: Probability::ONE, after: Duration::ZERO };
+        let corruption = Corruption { truncate: Probability::new(0.5), ..Corruption::default() };
+        let config = PathConfig { duplication, corruption, ..PathConfig::default() };
+        let mut path = Path::new(config.clone(), 1);
+        let mut link = Link::new(config, 1);
+        let mut expected = Vec::new();
+        for n in 0..50 {
+            link.enqueue(MS, 8, n);
+            expected.extend(path.admit(MS, 8).into_iter().map(|delivery| (n, delivery.mangle)));
+        }
+        let arrived = drain(&mut link).into_iter().map(|arrival| (arrival.payload, arrival.mangle));
+        assert_eq!(arrived.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn bytes_arrive_with_the_damage_that_is_counted() {
+        let half = Probability::new(0.5);
+        let corruption = Corruption { byte: half, truncate: half, ..Corruption::default() };
+        let jitter = Jitter { max: 9 * MS, reorders: true };
+        let mut link = Link::new(PathConfig { jitter, corruption, ..PathConfig::default() }, 1);
+        for _ in 0..200 {
+            link.enqueue(Duration::ZERO, 5, b"hello".to_vec());
+        }
+        let arrived = drain(&mut link).into_iter().map(Arrival::into_bytes);
+        let damaged: Vec<_> = arrived.filter(|bytes| bytes != b"hello").collect();
+        let short = damaged.iter().filter(|bytes| bytes.len() < 5).count() as u64;
+        let counters = link.path().counters();
+        assert_eq!(damaged.len() as u64, counters.corrupted + counters.truncated);
+        assert_eq!(short, counters.truncated);
+        assert!(counters.corrupted > 50 && counters.truncated > 20);
+    }
+}

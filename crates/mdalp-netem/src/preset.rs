@@ -1,4 +1,5 @@
 //! The standard paths of the fault matrix. Values only; `scenarios/p*.toml` say the same in files.
+//! P4, nothing in between, is [`PathConfig::default`].
 
 use std::num::NonZeroU64;
 use std::time::Duration;
