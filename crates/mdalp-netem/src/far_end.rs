@@ -142,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_slows_it_down_at_its_moment() {
+        let config = |ms| FarEndConfig { ack_delay: ms * MS, ..FarEndConfig::default() };
+        let mut far_end = FarEnd::new(Schedule::from(config(10)).then(5 * MS, config(100)), 1);
+        assert_eq!(far_end.admit(4 * MS, 1, 0), Some(14 * MS));
+        assert_eq!(far_end.admit(5 * MS, 1, 1), Some(105 * MS));
+    }
+
+    #[test]
     fn jitter_is_centred_on_the_delay_and_never_before_arrival() {
         let config =
             FarEndConfig { ack_delay: 10 * MS, ack_jitter: 4 * MS, ..FarEndConfig::default() };
