@@ -6,9 +6,18 @@
 //! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
 //! clock or source of randomness (both are arguments).
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
+pub mod disk;
+mod log;
+mod reader;
 mod traits;
 mod types;
 
+pub use log::{
+    Damage, DamageKind, Limits, OpenError, Options, Poison, Recovery, SegmentLog, TornTail,
+};
+pub use reader::Reader;
 pub use traits::{AssembleError, Assembled, ChunkLog, Query, Store, Transactions, assemble};
 pub use types::{
     AppendError, AppendResult, Appended, Durability, NewChunk, ReadError, Receipt, ReceiverId,

@@ -44,6 +44,10 @@ pub trait Transactions: Send + Sync {
 
     /// Records that the chunks of `tid` need not be kept. Again is no error.
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError>;
+
+    /// Gives the space of released transactions back, as far as that is possible. For after a round of
+    /// releases.
+    fn reclaim(&self) -> Result<(), StoreError>;
 }
 
 /// Answers what is held.

@@ -1,0 +1,243 @@
+//! What every engine must do: one suite for all of them, run from the engine's own tests.
+//!
+//! Does not look inside an engine. What cannot be provoked from outside (a full disk, an engine that
+//! cannot be reached) the [`Harness`] provokes, where the engine knows it.
+
+use std::ops::ControlFlow;
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+
+use crate::{
+    AppendError, AppendResult, Appended, AssembleError, ChunkLog as _, NewChunk, Query as _,
+    ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store, StoreError,
+    TransactionInfo, Transactions as _, UnixMillis, assemble, chunk_crc,
+};
+
+/// Makes stores of one engine for the suite.
+pub trait Harness {
+    /// The engine.
+    type Store: Store;
+    /// A new, empty store.
+    fn create(&mut self) -> Self::Store;
+    /// Ends a store as a killed process would, and opens what it left.
+    fn restart(&mut self, store: Self::Store) -> Self::Store;
+    /// Takes away (or gives back) all room; `false` if that cannot be done.
+    fn set_full(&mut self, store: &Self::Store, full: bool) -> bool;
+    /// Makes the engine fail for good at the next write or unreachable; `false` if that cannot be done.
+    fn break_it(&mut self, store: &Self::Store) -> bool;
+}
+
+const TID: TransactionId = TransactionId(0x0123_4567_89ab_cdef);
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// Appends one chunk.
+pub fn put(store: &dyn Store, tid: TransactionId, seq: u64, data: &[u8]) -> AppendResult {
+    let mut results = Vec::new();
+    store.append(NOW, &[chunk(tid, seq, data)], &mut results);
+    assert_eq!(results.len(), 1, "one result for each chunk");
+    results[0]
+}
+
+/// A chunk of receiver 0.
+pub fn chunk(tid: TransactionId, seq: u64, data: &[u8]) -> NewChunk<'_> {
+    let seq = SequenceNumber(seq);
+    NewChunk { tid, seq, receiver: ReceiverId(0), crc: chunk_crc(tid, seq, data), data }
+}
+
+/// All chunks of a transaction.
+pub fn read(store: &dyn Store, tid: TransactionId) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+    let mut chunks = Vec::new();
+    store.read(tid, SequenceNumber(0), &mut |seq, data| {
+        chunks.push((seq.0, data.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(chunks)
+}
+
+/// Runs all of it. Panics at the first thing that is not as it must be.
+pub fn run<H: Harness>(harness: &mut H) {
+    transactions(harness);
+    duplicates_and_conflicts(harness);
+    out_of_order_with_a_gap(harness);
+    a_late_chunk_reopens(harness);
+    released_transactions(harness);
+    full(harness);
+    broken(harness);
+}
+
+fn transactions<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let name = |n: u8| ReceiverName { address: format!("127.0.0.{n}:4650"), name: format!("r{n}") };
+    let info = TransactionInfo {
+        client: "192.0.2.1:9".into(),
+        begun: NOW,
+        receivers: vec![name(2), name(3)],
+    };
+    assert_eq!(store.transaction(TID), Ok(None));
+    assert_eq!(store.begin(TID, &info), Ok(()));
+    assert_eq!(store.begin(TID, &info), Err(StoreError::AlreadyExists));
+    let first = store.declare_receiver(&name(2));
+    let second = store.declare_receiver(&name(3));
+    assert_ne!(first, second);
+    assert_eq!(store.declare_receiver(&name(2)), first);
+
+    let store = harness.restart(store);
+    assert_eq!(store.begin(TID, &info), Err(StoreError::AlreadyExists));
+    assert_eq!(store.declare_receiver(&name(3)), second);
+    assert_eq!(store.receivers(), Ok(vec![name(2), name(3)]));
+    let list = store.list().expect("the store works");
+    assert_eq!(list.len(), 1);
+    assert_eq!((list[0].tid, list[0].state, &list[0].info), (TID, State::Open, &Some(info)));
+    assert_eq!((list[0].chunks, list[0].last_append), (0, None));
+}
+
+fn duplicates_and_conflicts<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let crc = chunk_crc(TID, SequenceNumber(0), b"first");
+    let batch = [chunk(TID, 0, b"first"), chunk(TID, 0, b"other"), chunk(TID, 1, b"")];
+    let mut results = vec![Err(AppendError::Busy)];
+    store.append(NOW, &batch, &mut results);
+    let duplicate = Ok(Appended::Duplicate { crc });
+    assert_eq!(results, [Ok(Appended::New), duplicate, Ok(Appended::New)]);
+    assert_eq!(put(&store, TID, 0, b"other"), duplicate);
+
+    let store = harness.restart(store);
+    assert_eq!(put(&store, TID, 0, b"first"), duplicate);
+    assert_eq!(read(&store, TID), Ok(vec![(0, b"first".to_vec()), (1, Vec::new())]));
+    store.append(NOW, &[], &mut results);
+    assert_eq!(results, []);
+}
+
+fn out_of_order_with_a_gap<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let other = TransactionId(7);
+    for (seq, receiver) in [(30, 2), (10, 0), (0, 1), (31, 2), (20, 0), (1, 1)] {
+        let data = [seq as u8; 40];
+        let chunk = NewChunk { receiver: ReceiverId(receiver), ..chunk(TID, seq, &data) };
+        let mut results = Vec::new();
+        store.append(NOW, &[chunk], &mut results);
+        assert_eq!(results, [Ok(Appended::New)]);
+        assert_eq!(put(&store, other, seq, b"other"), Ok(Appended::New));
+    }
+    let store = harness.restart(store);
+    let summary = store.transaction(TID).expect("works").expect("held");
+    assert_eq!(summary.ranges.to_string(), "0-1,10,20,30-31");
+    assert_eq!((summary.chunks, summary.bytes), (6, 240));
+    let shares: Vec<_> =
+        summary.shares.iter().map(|s| (s.receiver.0, s.ranges.to_string())).collect();
+    assert_eq!(shares, [(0, "10,20".into()), (1, "0-1".into()), (2, "30-31".into())]);
+    let seqs: Vec<_> = read(&store, TID).expect("works").into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(seqs, [0, 1, 10, 20, 30, 31]);
+
+    let mut from = Vec::new();
+    let mut visit = |seq: SequenceNumber, data: &[u8]| {
+        assert_eq!(data, [seq.0 as u8; 40]);
+        from.push(seq.0);
+        if seq.0 == 20 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert_eq!(store.read(TID, SequenceNumber(2), &mut visit), Ok(()));
+    assert_eq!(from, [10, 20], "starts where asked, ends where told");
+    let mut sink = Vec::new();
+    let missing = assemble(&store, TID, &mut sink);
+    assert!(
+        matches!(missing, Err(AssembleError::Missing(gap)) if gap.to_string() == "2-9,11-19,21-29")
+    );
+}
+
+fn a_late_chunk_reopens<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let receipt = |store: &H::Store, revision| {
+        let mut payload = Vec::new();
+        let done = assemble(store, TID, &mut payload).expect("without a gap");
+        assert_eq!(done.bytes, payload.len() as u64);
+        Receipt {
+            revision,
+            bytes: done.bytes,
+            chunks: done.chunks,
+            blake3: done.blake3,
+            closed: NOW,
+        }
+    };
+    let state = |store: &H::Store| {
+        let summary = store.transaction(TID).expect("works").expect("held");
+        (summary.state, summary.receipt.map(|receipt| receipt.revision))
+    };
+    assert_eq!(put(&store, TID, 0, b"early"), Ok(Appended::New));
+    let first = receipt(&store, 1);
+    assert_eq!(first.blake3, *blake3::hash(b"early").as_bytes());
+    assert_eq!(store.close(TransactionId(8), &first), Err(StoreError::UnknownTransaction));
+    assert_eq!(store.close(TID, &Receipt { revision: 2, ..first }), Err(StoreError::Outdated));
+    assert_eq!(store.close(TID, &first), Ok(()));
+    assert_eq!(store.close(TID, &first), Ok(()));
+    assert_eq!(state(&store), (State::Complete, Some(1)));
+
+    let store = harness.restart(store);
+    assert_eq!(state(&store), (State::Complete, Some(1)));
+    assert!(matches!(put(&store, TID, 0, b"again"), Ok(Appended::Duplicate { .. })));
+    assert_eq!(state(&store), (State::Complete, Some(1)), "a duplicate changes nothing");
+    assert_eq!(put(&store, TID, 1, b"late"), Ok(Appended::New));
+    assert_eq!(state(&store), (State::Open, Some(1)));
+    assert_eq!(store.close(TID, &first), Err(StoreError::Outdated));
+
+    let store = harness.restart(store);
+    assert_eq!(state(&store), (State::Open, Some(1)));
+    assert_eq!(store.close(TID, &receipt(&store, 2)), Ok(()));
+    let store = harness.restart(store);
+    assert_eq!(state(&store), (State::Complete, Some(2)));
+}
+
+fn released_transactions<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    assert_eq!(put(&store, TID, 0, b"data"), Ok(Appended::New));
+    assert_eq!(
+        store.release(TransactionId(8), Release::Expired),
+        Err(StoreError::UnknownTransaction)
+    );
+    assert_eq!(store.release(TID, Release::Expired), Ok(()));
+    assert_eq!(store.release(TID, Release::Removed), Ok(()));
+    assert_eq!(put(&store, TID, 0, b"data"), Err(AppendError::Released));
+    assert_eq!(store.close(TID, &Receipt::default()), Err(StoreError::Released));
+    assert_eq!(read(&store, TID), Err(ReadError::UnknownTransaction));
+    assert_eq!(store.transaction(TID).expect("works").map(|t| t.state), Some(State::Expired));
+    assert_eq!(store.reclaim(), Ok(()));
+    let store = harness.restart(store);
+    let state = store.transaction(TID).expect("works").map(|t| t.state);
+    assert!(matches!(state, None | Some(State::Expired)), "it may be forgotten, not come back");
+}
+
+fn full<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    assert_eq!(put(&store, TID, 0, b"held"), Ok(Appended::New));
+    if !harness.set_full(&store, true) {
+        return;
+    }
+    let mut held = 1;
+    while put(&store, TID, held, &[7; 100]) == Ok(Appended::New) {
+        held += 1;
+        assert!(held < 10_000_000, "it never gets full");
+    }
+    assert_eq!(put(&store, TID, held, &[7; 100]), Err(AppendError::Full));
+    assert!(matches!(put(&store, TID, 0, b"held"), Ok(Appended::Duplicate { .. })));
+    assert_eq!(read(&store, TID).expect("works").len() as u64, held);
+    assert!(harness.set_full(&store, false));
+    assert_eq!(put(&store, TID, held, &[7; 100]), Ok(Appended::New), "it opens again by itself");
+    assert_eq!(store.begin(TransactionId(8), &TransactionInfo::default()), Ok(()));
+}
+
+fn broken<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    assert_eq!(put(&store, TID, 0, b"held"), Ok(Appended::New));
+    if !harness.break_it(&store) {
+        return;
+    }
+    let gone = [Err(AppendError::Poisoned), Err(AppendError::Unavailable)];
+    assert!(gone.contains(&put(&store, TID, 1, b"lost")));
+    assert!(gone.contains(&put(&store, TID, 2, b"lost")));
+    let summary = store.transaction(TID);
+    if let Ok(Some(summary)) = summary {
+        assert_eq!((summary.chunks, summary.bytes), (1, 4), "nothing that failed counts as held");
+    }
+    let store = harness.restart(store);
+    assert!(matches!(put(&store, TID, 0, b"held"), Ok(Appended::Duplicate { .. })));
+    assert!(put(&store, TID, 1, b"lost").is_ok());
+}

@@ -1,0 +1,108 @@
+//! The few operations a segment log asks of a disk.
+//!
+//! Files are named by number alone, so nothing that came from the network can become a path (H53).
+//! [`RealDisk`] is a directory; [`mem::MemDisk`] is a model whose power can be cut at any operation.
+//! Neither knows what is in the files.
+
+pub mod mem;
+mod real;
+
+use std::io;
+
+pub use real::RealDisk;
+
+/// A flat directory of numbered files.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+    /// Keeps other writers out until dropped.
+    type Lock: Send + Sync;
+
+    /// Takes the directory for this writer; [`io::ErrorKind::WouldBlock`] if another one has it.
+    fn lock(&self) -> io::Result<Self::Lock>;
+    /// The numbers of all files, ascending.
+    fn list(&self) -> io::Result<Vec<u64>>;
+    /// Makes a new, empty file.
+    fn create(&self, number: u64) -> io::Result<Self::File>;
+    /// Opens a file.
+    fn open(&self, number: u64, access: Access) -> io::Result<Self::File>;
+    /// Removes a file's name.
+    fn remove(&self, number: u64) -> io::Result<()>;
+    /// Makes creations and removals durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// What room there is; `None` where the platform does not tell.
+    fn space(&self) -> io::Result<Option<Space>>;
+}
+
+/// An open file. Offsets are explicit: there is no cursor to share.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Reads at `offset`; fewer bytes than asked for are read only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at `offset`; writing fewer bytes than given means that there is no room.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+    /// Extends a file to `len` bytes of zeros for which there is certainly room.
+    fn allocate(&self, len: u64, how: Allocate) -> io::Result<()>;
+    /// Cuts the file off at `len`, or extends it with zeros without taking room.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Makes content and length durable. After an error nothing is known of what was written since
+    /// the last success; it must not be repeated (F30).
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reading alone.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// How room is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allocate {
+    /// As cheaply as possible.
+    Reserve,
+    /// By writing the zeros: later writes then change no metadata, so that flushing them skips the
+    /// file system's journal (about twice as fast on ext4).
+    Zero,
+}
+
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// What this process may still use.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// Writes all of `buf`, or says why not. A short write is not continued: it means no room.
+pub(crate) fn write_all_at(file: &impl DiskFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    if file.write_at(buf, offset)? == buf.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+/// Fills all of `buf`, or says why not.
+pub(crate) fn read_exact_at(file: &impl DiskFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    if file.read_at(buf, offset)? == buf.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Whether an error only says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}

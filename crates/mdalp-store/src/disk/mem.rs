@@ -1,0 +1,472 @@
+//! A disk in memory that keeps what was written apart from what was flushed.
+//!
+//! Content counts by sectors of 512 bytes; creating and removing files counts by directory entry. At
+//! a crash the caller chooses, for each change that was not flushed, whether it had reached the
+//! medium. Operations can be made to fail. Nothing is random here: the same calls give the same disk.
+//!
+//! Not modelled: sectors that tear inside, and read errors.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Access, Allocate, Disk, DiskFile, Space};
+
+/// What is written as a whole or not at all.
+pub const SECTOR: usize = 512;
+
+/// Kinds of operation that change something and can be made to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Any of them.
+    Any,
+    /// [`DiskFile::write_at`].
+    Write,
+    /// [`DiskFile::allocate`].
+    Allocate,
+    /// [`DiskFile::set_len`].
+    SetLen,
+    /// [`DiskFile::sync_data`].
+    SyncData,
+    /// [`Disk::sync_dir`].
+    SyncDir,
+    /// [`Disk::create`].
+    Create,
+    /// [`Disk::remove`].
+    Remove,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// EIO. After a failed flush the unflushed changes can still be read, but will never reach the
+    /// medium unless they are written again, as on ext4.
+    Io,
+    /// ENOSPC.
+    NoSpace,
+    /// Of a write, only that many bytes are done.
+    Short(usize),
+    /// The power goes: this and all further operations fail until [`MemDisk::crash`].
+    PowerCut,
+}
+
+/// A handle; clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemDisk(Arc<Mutex<Sim>>);
+
+#[derive(Clone, Debug, Default)]
+struct Sim {
+    files: Vec<Inode>,
+    dir: BTreeMap<u64, usize>,
+    durable_dir: BTreeMap<u64, usize>,
+    pending_dir: Vec<(u64, Option<usize>)>,
+    /// Handles of an earlier epoch belong to a process that is no more.
+    epoch: u64,
+    locked: bool,
+    dark: bool,
+    faults: Vec<(Op, u64, Failure)>,
+    operations: u64,
+    capacity: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    view: Content,
+    durable: Content,
+    pending: Vec<Change>,
+    /// The sectors of `pending`, one after the other.
+    sectors: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// Sector number, and where it starts in [`Inode::sectors`].
+    Sector(usize, usize),
+    Len(u64),
+}
+
+/// `len` bytes, of which those after `data` are zero.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    data: Vec<u8>,
+    len: u64,
+}
+
+impl Content {
+    fn set_len(&mut self, len: u64) {
+        self.len = len;
+        self.data.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+    }
+
+    fn write(&mut self, bytes: &[u8], at: usize) {
+        let end = at + bytes.len();
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        self.data[at..end].copy_from_slice(bytes);
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
+        let count = buf.len().min(self.len.saturating_sub(offset) as usize);
+        let from = (offset as usize).min(self.data.len());
+        let stored = count.min(self.data.len() - from);
+        buf[..stored].copy_from_slice(&self.data[from..from + stored]);
+        buf[stored..count].fill(0);
+        count
+    }
+}
+
+impl Inode {
+    fn set_len(&mut self, len: u64) {
+        self.view.set_len(len);
+        self.pending.push(Change::Len(len));
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = offset + bytes.len();
+        if self.view.len < end as u64 {
+            self.set_len(end as u64);
+        }
+        self.view.write(bytes, offset);
+        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+            let at = self.sectors.len();
+            let from = sector * SECTOR;
+            let to = self.view.data.len().min(from + SECTOR);
+            self.sectors.extend_from_slice(&self.view.data[from..to]);
+            self.sectors.resize(at + SECTOR, 0);
+            self.pending.push(Change::Sector(sector, at));
+        }
+    }
+
+    /// Makes those pending changes durable that `keep` wants; forgets the others.
+    fn settle(&mut self, mut keep: impl FnMut() -> bool) {
+        for change in self.pending.drain(..) {
+            match change {
+                _ if !keep() => {}
+                Change::Len(len) => self.durable.set_len(len),
+                Change::Sector(sector, at) => {
+                    self.durable.write(&self.sectors[at..at + SECTOR], sector * SECTOR);
+                }
+            }
+        }
+        self.sectors.clear();
+        // A sector beyond the end of the file is not part of it.
+        self.durable.set_len(self.durable.len);
+    }
+}
+
+impl Sim {
+    /// Counts an operation and says whether and how it fails.
+    fn operation(&mut self, op: Op, epoch: u64) -> io::Result<Option<Failure>> {
+        if self.dark || epoch != self.epoch {
+            return Err(io::Error::other("no power, or the process is gone"));
+        }
+        self.operations += 1;
+        let mut hit = None;
+        self.faults.retain_mut(|(which, left, failure)| {
+            if *which != op && *which != Op::Any {
+                return true;
+            }
+            if *left == 0 {
+                hit = Some(*failure);
+                return false;
+            }
+            *left -= 1;
+            true
+        });
+        match hit {
+            Some(Failure::PowerCut) => {
+                self.dark = true;
+                Err(io::Error::other("power cut"))
+            }
+            Some(Failure::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
+            hit => Ok(hit),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.dir.values().map(|&inode| self.files[inode].view.len).sum()
+    }
+
+    fn room_for(&self, inode: usize, len: u64) -> io::Result<()> {
+        let grown = len.saturating_sub(self.files[inode].view.len);
+        match self.capacity {
+            Some(capacity) if self.used() + grown > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next_life(&mut self) {
+        self.epoch += 1;
+        self.locked = false;
+        self.dark = false;
+        self.faults.clear();
+    }
+}
+
+fn io_error() -> io::Error {
+    io::Error::other("injected input/output error")
+}
+
+impl MemDisk {
+    /// An empty disk without a limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn sim(&self) -> MutexGuard<'_, Sim> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An independent copy, to try several fates from one state. Open handles stay with the
+    /// original; for the copy their process is gone.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut sim = self.sim().clone();
+        sim.epoch += 1;
+        sim.locked = false;
+        Self(Arc::new(Mutex::new(sim)))
+    }
+
+    /// Makes the `nth` next operation of a kind fail, counted from 0.
+    pub fn inject(&self, op: Op, nth: u64, failure: Failure) {
+        self.sim().faults.push((op, nth, failure));
+    }
+
+    /// Limits the sum of all file lengths.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.sim().capacity = bytes;
+    }
+
+    /// How many changing operations were tried.
+    pub fn operations(&self) -> u64 {
+        self.sim().operations
+    }
+
+    /// How many changes are not flushed: so often [`crash`](Self::crash) asks.
+    pub fn pending(&self) -> usize {
+        let sim = self.sim();
+        sim.pending_dir.len() + sim.files.iter().map(|file| file.pending.len()).sum::<usize>()
+    }
+
+    /// The machine loses power. `choose` is asked once for each unflushed change, directory entries
+    /// first, then by file and age; an odd answer means it had reached the medium.
+    pub fn crash(&self, mut choose: impl FnMut() -> u64) {
+        let mut keep = || choose() % 2 == 1;
+        let mut sim = self.sim();
+        let sim = &mut *sim;
+        for (number, target) in sim.pending_dir.drain(..) {
+            if keep() {
+                apply(&mut sim.durable_dir, number, target);
+            }
+        }
+        sim.dir.clone_from(&sim.durable_dir);
+        for file in &mut sim.files {
+            file.settle(&mut keep);
+            file.view.clone_from(&file.durable);
+        }
+        sim.next_life();
+    }
+
+    /// The process dies, the machine does not: nothing written is lost.
+    pub fn kill(&self) {
+        self.sim().next_life();
+    }
+
+    /// Inverts one bit of a file, on the medium and in the cache. No effect where nothing was written.
+    pub fn flip_bit(&self, number: u64, bit: u64) {
+        let mut sim = self.sim();
+        let Some(&inode) = sim.dir.get(&number) else { return };
+        let file = &mut sim.files[inode];
+        for content in [&mut file.view, &mut file.durable] {
+            if let Some(byte) = content.data.get_mut((bit / 8) as usize) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// How many bytes of a file are worth flipping: after them come only zeros.
+    pub fn written(&self, number: u64) -> u64 {
+        let sim = self.sim();
+        sim.dir.get(&number).map_or(0, |&inode| sim.files[inode].view.data.len() as u64)
+    }
+}
+
+fn apply(dir: &mut BTreeMap<u64, usize>, number: u64, target: Option<usize>) {
+    match target {
+        Some(inode) => dir.insert(number, inode),
+        None => dir.remove(&number),
+    };
+}
+
+/// See [`Disk::Lock`].
+#[derive(Debug)]
+pub struct MemLock(MemDisk, u64);
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        let mut sim = self.0.sim();
+        if sim.epoch == self.1 {
+            sim.locked = false;
+        }
+    }
+}
+
+impl Disk for MemDisk {
+    type File = MemFile;
+    type Lock = MemLock;
+
+    fn lock(&self) -> io::Result<MemLock> {
+        let mut sim = self.sim();
+        if sim.locked {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        sim.locked = true;
+        Ok(MemLock(self.clone(), sim.epoch))
+    }
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        Ok(self.sim().dir.keys().copied().collect())
+    }
+
+    fn create(&self, number: u64) -> io::Result<MemFile> {
+        let mut sim = self.sim();
+        let epoch = sim.epoch;
+        if sim.operation(Op::Create, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        if sim.dir.contains_key(&number) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = sim.files.len();
+        sim.files.push(Inode::default());
+        sim.dir.insert(number, inode);
+        sim.pending_dir.push((number, Some(inode)));
+        Ok(MemFile { disk: self.clone(), inode, epoch })
+    }
+
+    fn open(&self, number: u64, _: Access) -> io::Result<MemFile> {
+        let sim = self.sim();
+        let inode = *sim.dir.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        Ok(MemFile { disk: self.clone(), inode, epoch: sim.epoch })
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        let mut sim = self.sim();
+        let epoch = sim.epoch;
+        if sim.operation(Op::Remove, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        sim.dir.remove(&number).ok_or(io::ErrorKind::NotFound)?;
+        sim.pending_dir.push((number, None));
+        Ok(())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut sim = self.sim();
+        let epoch = sim.epoch;
+        if sim.operation(Op::SyncDir, epoch)?.is_some() {
+            sim.pending_dir.clear();
+            return Err(io_error());
+        }
+        let sim = &mut *sim;
+        for (number, target) in sim.pending_dir.drain(..) {
+            apply(&mut sim.durable_dir, number, target);
+        }
+        Ok(())
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let sim = self.sim();
+        let space = |total: u64| Space { free: total.saturating_sub(sim.used()), total };
+        Ok(sim.capacity.map(space))
+    }
+}
+
+/// See [`Disk::File`].
+#[derive(Debug)]
+pub struct MemFile {
+    disk: MemDisk,
+    inode: usize,
+    epoch: u64,
+}
+
+impl MemFile {
+    /// Does one changing operation, unless it is to fail.
+    fn change(
+        &self,
+        op: Op,
+        len: Option<u64>,
+        change: impl FnOnce(&mut Inode, Option<Failure>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut sim = self.disk.sim();
+        let failure = sim.operation(op, self.epoch)?;
+        if let Some(len) = len {
+            sim.room_for(self.inode, len)?;
+        }
+        let file = &mut sim.files[self.inode];
+        match failure {
+            Some(Failure::Io) if op == Op::SyncData => {
+                file.pending.clear();
+                file.sectors.clear();
+                Err(io_error())
+            }
+            Some(Failure::Io) => Err(io_error()),
+            failure => change(file, failure),
+        }
+    }
+}
+
+impl DiskFile for MemFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let sim = self.disk.sim();
+        if sim.dark || sim.epoch != self.epoch {
+            return Err(io_error());
+        }
+        Ok(sim.files[self.inode].view.read(buf, offset))
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.change(Op::Write, Some(offset + buf.len() as u64), |file, failure| {
+            let count = match failure {
+                Some(Failure::Short(count)) => count.min(buf.len()),
+                _ => buf.len(),
+            };
+            file.write(&buf[..count], offset as usize);
+            Ok(count)
+        })
+    }
+
+    fn allocate(&self, len: u64, _: Allocate) -> io::Result<()> {
+        self.change(Op::Allocate, Some(len), |file, _| {
+            file.set_len(len.max(file.view.len));
+            Ok(0)
+        })
+        .map(drop)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Op::SetLen, None, |file, _| {
+            file.set_len(len);
+            Ok(0)
+        })
+        .map(drop)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.sim().files[self.inode].view.len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.change(Op::SyncData, None, |file, _| {
+            file.settle(|| true);
+            Ok(0)
+        })
+        .map(drop)
+    }
+}

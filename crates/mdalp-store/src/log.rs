@@ -1,0 +1,294 @@
+//! The embedded engine: an append-only log of segment files.
+//!
+//! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
+//! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
+//! - [`index`] and [`catalog`]: what is held, in memory.
+//! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments.
+//!
+//! One writer: appends take a mutex, write one contiguous piece for each batch and flush it once.
+//! Nothing is ever changed in place but zeros after the last record. Reading holds the mutex only to
+//! look up where the chunks are.
+//!
+//! Memory: about 20 bytes for each chunk of the segment being written, nothing for each chunk of a sealed
+//! one; ranges and shares for each transaction. Disk: a segment is removed when all transactions in it
+//! are released. Live remnants are **not** copied forward, so one old open transaction pins its
+//! segments.
+
+mod catalog;
+mod codec;
+mod footer;
+mod format;
+mod index;
+mod open;
+mod records;
+mod roll;
+mod scan;
+mod verify;
+mod write;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+
+pub(crate) use open::load_read_only;
+
+pub(crate) use catalog::Catalog;
+
+use self::scan::Contents;
+use crate::disk::Disk;
+use crate::traits::{ChunkLog, Query, Transactions};
+use crate::types::{
+    AppendResult, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName, Release,
+    StoreError, TransactionInfo, TransactionSummary, UnixMillis,
+};
+
+/// How a [`SegmentLog`] behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Default [`Durability::Fsync`].
+    pub durability: Durability,
+    /// Size at which a segment is sealed; default 64 MiB, brought into 4 KiB to 1 GiB. Smaller ones free
+    /// space sooner and are scanned faster after a crash; each costs a stall when it is sealed.
+    pub segment_bytes: u64,
+    /// What to leave free.
+    pub limits: Limits,
+    /// Marks the segments of a new store; an existing one keeps its own. Draw it at random: it keeps
+    /// chunks from being mistaken for records.
+    pub new_store_id: u64,
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new(new_store_id: u64) -> Self {
+        Self {
+            durability: Durability::default(),
+            segment_bytes: 64 << 20,
+            limits: Limits::default(),
+            new_store_id,
+        }
+    }
+}
+
+/// Disk space to leave free (F28). Looked at once for each segment and every 8 MiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// No new transactions below this, or below a tenth of the disk if that is less. Default 1 GiB.
+    pub min_free_for_new: u64,
+    /// No chunks below this. Default 256 MiB.
+    pub min_free_for_append: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { min_free_for_new: 1 << 30, min_free_for_append: 256 << 20 }
+    }
+}
+
+impl Limits {
+    /// For tests and disks of known size: leave nothing free.
+    pub const NONE: Self = Self { min_free_for_new: 0, min_free_for_append: 0 };
+}
+
+/// A place in the log whose checksum does not hold. What it held is asked for again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Damage {
+    /// Number of the segment: its file name.
+    pub segment: u64,
+    /// Where in the file.
+    pub offset: u64,
+    /// What is damaged.
+    pub kind: DamageKind,
+    /// The chunk that is lost, where that is known.
+    pub chunk: Option<(TransactionId, SequenceNumber)>,
+}
+
+/// What is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum DamageKind {
+    /// A record header, and everything up to the next valid one.
+    Header,
+    /// The body of a record.
+    Body,
+    /// A record that is intact but not understood.
+    Meaning,
+    /// One copy of a segment's header; nothing is lost.
+    SegmentHeaderCopy,
+    /// Both copies: the whole segment is left alone and nothing in it is used.
+    Segment,
+    /// The segment belongs to another store and is left alone.
+    Foreign,
+}
+
+/// A write that was cut short, and was never acknowledged (or damage to the very last record).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Where the valid records end.
+    pub offset: u64,
+    /// How many bytes were discarded.
+    pub bytes: u64,
+}
+
+/// What opening a log found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Recovery {
+    /// By segment and offset.
+    pub damage: Vec<Damage>,
+    /// Discarded now; not reported again.
+    pub torn: Vec<TornTail>,
+}
+
+/// Why a log takes no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{doing} failed: {error}")]
+pub struct Poison {
+    /// What failed.
+    pub doing: &'static str,
+    /// How.
+    pub error: io::ErrorKind,
+}
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another log in this one, writes there.
+    #[error("the data directory is in use by another server")]
+    Locked,
+    /// A later release wrote it.
+    #[error("segment {segment} has format {found}; this release understands up to {supported}")]
+    Newer {
+        /// Number of the segment.
+        segment: u64,
+        /// Its format.
+        found: u32,
+        /// The newest format this release reads.
+        supported: u32,
+    },
+    /// The disk failed.
+    #[error("{doing} failed")]
+    Io {
+        /// What failed.
+        doing: &'static str,
+        /// How.
+        source: io::Error,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SegmentLog<D: Disk> {
+    disk: D,
+    options: Options,
+    store: u64,
+    recovery: Recovery,
+    /// Taken after `inner` where both are needed.
+    spare: Mutex<Spare<D::File>>,
+    inner: Mutex<Inner<D::File>>,
+    /// Dropped last.
+    _lock: D::Lock,
+}
+
+/// The next segment, made ready beforehand.
+#[derive(Debug)]
+struct Spare<F> {
+    ready: Option<(u64, F)>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Inner<F> {
+    catalog: Catalog<F>,
+    active: Option<Active>,
+    buf: Vec<u8>,
+    poison: Option<Poison>,
+    room: write::Room,
+    since_room_check: u64,
+}
+
+/// The segment being written. Its chunks are in the catalog, like those of all others.
+#[derive(Debug)]
+struct Active {
+    number: u64,
+    seed: u32,
+    end: u64,
+    /// All but the parts, which the catalog has.
+    contents: Contents,
+}
+
+impl<D: Disk> SegmentLog<D> {
+    fn inner(&self) -> MutexGuard<'_, Inner<D::File>> {
+        // A panic elsewhere leaves at worst a batch that was not acknowledged.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Why nothing is accepted any more; a server should stop and say so (F30).
+    pub fn poison(&self) -> Option<Poison> {
+        self.inner().poison
+    }
+}
+
+impl<D: Disk> ChunkLog for SegmentLog<D> {
+    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+        self.append_batch(now, batch, results);
+    }
+
+    fn durability(&self) -> Durability {
+        self.options.durability
+    }
+}
+
+impl<D: Disk> Transactions for SegmentLog<D> {
+    fn begin(&self, tid: TransactionId, info: &TransactionInfo) -> Result<(), StoreError> {
+        self.record_begin(tid, info)
+    }
+
+    fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError> {
+        self.record_receiver(receiver)
+    }
+
+    fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError> {
+        self.record_close(tid, receipt)
+    }
+
+    fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
+        self.record_release(tid, why)
+    }
+
+    fn reclaim(&self) -> Result<(), StoreError> {
+        self.reclaim_segments(&mut self.inner())
+    }
+}
+
+impl<D: Disk> Query for SegmentLog<D> {
+    fn list(&self) -> Result<Vec<TransactionSummary>, ReadError> {
+        Ok(self.inner().catalog.list())
+    }
+
+    fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError> {
+        Ok(self.inner().catalog.summary(tid))
+    }
+
+    fn receivers(&self) -> Result<Vec<ReceiverName>, ReadError> {
+        Ok(self.inner().catalog.receivers.clone())
+    }
+
+    fn read(
+        &self,
+        tid: TransactionId,
+        from: SequenceNumber,
+        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let chunks = self.inner().catalog.chunks(tid, from)?;
+        chunks.visit(visit)
+    }
+}

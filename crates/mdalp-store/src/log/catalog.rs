@@ -1,0 +1,335 @@
+//! What a log holds, in memory: transactions over all segments, and the chunks of each segment.
+//!
+//! Does not write. The log itself and [`crate::Reader`] answer questions from the same catalog.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ranges::RangeSet;
+
+use super::Damage;
+use super::format::{HEADER, Header, SegmentId, kind};
+use super::index::{Cursor, Index, Slice};
+use crate::disk::{DiskFile, read_exact_at};
+use crate::types::{
+    ReadError, Receipt, ReceiverId, ReceiverName, Release, Share, State, TransactionInfo,
+    TransactionSummary, UnixMillis,
+};
+
+/// What is known of a transaction: from one segment, or from all.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    pub(super) info: Option<TransactionInfo>,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) release: Option<Release>,
+    pub(super) last_append: Option<UnixMillis>,
+    pub(super) bytes: u64,
+    pub(super) held: RangeSet,
+    pub(super) shares: Vec<Share>,
+}
+
+impl Facts {
+    pub(super) fn note_chunk(&mut self, seq: u64, len: u64, receiver: ReceiverId, now: UnixMillis) {
+        self.held.insert(seq);
+        self.bytes += len;
+        self.last_append = self.last_append.max(Some(now));
+        let share = self.share(receiver);
+        share.chunks += 1;
+        share.bytes += len;
+        if share.ranges.range_count() < Share::MAX_RANGES || !share.ranges.would_open_range(seq) {
+            share.ranges.insert(seq);
+        }
+    }
+
+    fn share(&mut self, receiver: ReceiverId) -> &mut Share {
+        let at = match self.shares.binary_search_by_key(&receiver, |share| share.receiver) {
+            Ok(at) => at,
+            Err(at) => {
+                self.shares.insert(at, Share { receiver, ..Share::default() });
+                at
+            }
+        };
+        &mut self.shares[at]
+    }
+
+    /// Adds what a later segment says.
+    fn merge(&mut self, later: &Self) {
+        if self.info.is_none() {
+            self.info.clone_from(&later.info);
+        }
+        self.receipt = later.receipt.or(self.receipt);
+        self.release = later.release.or(self.release);
+        self.last_append = self.last_append.max(later.last_append);
+        self.bytes += later.bytes;
+        self.held.union_with(&later.held);
+        for share in &later.shares {
+            let mine = self.share(share.receiver);
+            mine.chunks += share.chunks;
+            mine.bytes += share.bytes;
+            for range in share.ranges.iter() {
+                if mine.ranges.range_count() < Share::MAX_RANGES {
+                    mine.ranges.insert_range(range);
+                }
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match (self.release, self.receipt) {
+            (Some(Release::Expired), _) => State::Expired,
+            (Some(Release::Removed), _) => State::Removed,
+            (None, Some(receipt)) if receipt.chunks == self.held.len() => State::Complete,
+            (None, _) => State::Open,
+        }
+    }
+}
+
+/// What one segment holds of a transaction.
+#[derive(Default, Debug)]
+pub(super) struct Part {
+    /// `None` once the segment is sealed and counted: its footer has them.
+    pub(super) facts: Option<Box<Facts>>,
+    pub(super) index: Index,
+}
+
+/// A transaction's facts over all segments, and which segments those are, ascending.
+#[derive(Default, Debug)]
+pub(super) struct Transaction {
+    pub(super) facts: Facts,
+    pub(super) segments: Vec<u64>,
+}
+
+/// A segment and its chunks.
+#[derive(Debug)]
+pub(super) struct Segment<F> {
+    pub(super) file: Arc<F>,
+    pub(super) id: SegmentId,
+    pub(super) parts: BTreeMap<TransactionId, Part>,
+    /// Known damage, by offset.
+    pub(super) damage: Vec<Damage>,
+}
+
+impl<F: DiskFile> Segment<F> {
+    pub(super) fn new(file: Arc<F>, id: SegmentId) -> Self {
+        Self { file, id, parts: BTreeMap::new(), damage: Vec::new() }
+    }
+
+    /// From now on the index is on disk; the facts stay until they are [`forget`](Self::forget)ed.
+    pub(super) fn sealed(&mut self, slices: &BTreeMap<TransactionId, Slice>) {
+        for (tid, part) in &mut self.parts {
+            part.index = Index { disk: slices.get(tid).copied(), ..Index::default() };
+        }
+    }
+
+    /// Drops what is counted and on disk.
+    pub(super) fn forget(&mut self) {
+        for part in self.parts.values_mut().filter(|part| part.index.disk.is_some()) {
+            part.facts = None;
+        }
+    }
+
+    /// The checksum of a chunk held here, read from its own record if the index is on disk.
+    fn crc_of(&self, tid: TransactionId, seq: u64) -> io::Result<Option<u32>> {
+        let Some(part) = self.parts.get(&tid) else { return Ok(None) };
+        let Some(entry) = part.index.get(&*self.file, seq)? else { return Ok(None) };
+        if part.index.disk.is_none() {
+            return Ok(Some(entry.crc));
+        }
+        let mut bytes = [0; HEADER];
+        read_exact_at(&*self.file, &mut bytes, u64::from(entry.offset))?;
+        let header = Header::decode(self.id.seed(), &bytes);
+        Ok(header.filter(|header| is_chunk(header, tid, seq)).map(|header| header.crc))
+    }
+}
+
+fn is_chunk(header: &Header, tid: TransactionId, seq: u64) -> bool {
+    header.kind == kind::CHUNK && header.tid == tid.0 && header.seq == seq
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Catalog<F> {
+    pub(super) transactions: BTreeMap<TransactionId, Transaction>,
+    pub(crate) receivers: Vec<ReceiverName>,
+    pub(super) segments: BTreeMap<u64, Segment<F>>,
+}
+
+impl<F: DiskFile> Catalog<F> {
+    pub(super) fn new() -> Self {
+        Self { transactions: BTreeMap::new(), receivers: Vec::new(), segments: BTreeMap::new() }
+    }
+
+    /// Adds a segment that is later than all others.
+    pub(super) fn absorb(&mut self, mut segment: Segment<F>) {
+        let number = segment.id.number;
+        for (&tid, part) in &segment.parts {
+            let transaction = self.transactions.entry(tid).or_default();
+            transaction.segments.push(number);
+            if let Some(facts) = &part.facts {
+                transaction.facts.merge(facts);
+            }
+        }
+        segment.forget();
+        self.segments.insert(number, segment);
+    }
+
+    /// Learns receivers that a segment repeats. A number nobody told of gets an empty name.
+    pub(super) fn learn(&mut self, receivers: &BTreeMap<ReceiverId, ReceiverName>) {
+        for (id, receiver) in receivers {
+            let slot = usize::from(id.0);
+            if self.receivers.len() <= slot {
+                self.receivers.resize(slot + 1, ReceiverName::default());
+            }
+            self.receivers[slot].clone_from(receiver);
+        }
+    }
+
+    /// The checksum of a chunk that is held; `None` if it cannot be found where it should be.
+    pub(super) fn crc_of(&self, tid: TransactionId, seq: u64) -> Option<u32> {
+        let transaction = self.transactions.get(&tid)?;
+        // Newest first: a chunk is stored twice only if the older copy was found damaged.
+        let segments = transaction.segments.iter().rev();
+        segments
+            .filter_map(|number| self.segments.get(number))
+            .find_map(|segment| segment.crc_of(tid, seq).ok().flatten())
+    }
+
+    pub(crate) fn summary(&self, tid: TransactionId) -> Option<TransactionSummary> {
+        let facts = &self.transactions.get(&tid)?.facts;
+        Some(TransactionSummary {
+            tid,
+            state: facts.state(),
+            info: facts.info.clone(),
+            chunks: facts.held.len(),
+            bytes: facts.bytes,
+            ranges: facts.held.clone(),
+            shares: facts.shares.clone(),
+            last_append: facts.last_append,
+            receipt: facts.receipt,
+        })
+    }
+
+    pub(crate) fn list(&self) -> Vec<TransactionSummary> {
+        self.transactions.keys().filter_map(|&tid| self.summary(tid)).collect()
+    }
+
+    /// All that reading a transaction needs, so that no lock is held meanwhile.
+    pub(crate) fn chunks(
+        &self,
+        tid: TransactionId,
+        from: SequenceNumber,
+    ) -> Result<Chunks<F>, ReadError> {
+        let transaction = self.transactions.get(&tid);
+        let transaction = transaction
+            .filter(|transaction| transaction.facts.release.is_none())
+            .ok_or(ReadError::UnknownTransaction)?;
+        let mut sources = Vec::new();
+        for number in transaction.segments.iter().rev() {
+            let Some(segment) = self.segments.get(number) else { continue };
+            let Some(part) = segment.parts.get(&tid) else { continue };
+            sources.push(Source {
+                cursor: part.index.cursor(&*segment.file, from.0)?,
+                file: Arc::clone(&segment.file),
+                seed: segment.id.seed(),
+                window: Vec::new(),
+                window_at: 0,
+            });
+        }
+        Ok(Chunks { tid, sources })
+    }
+}
+
+/// The chunks of one transaction in ascending order, merged from its segments.
+#[derive(Debug)]
+pub(crate) struct Chunks<F> {
+    tid: TransactionId,
+    /// Newest segment first.
+    sources: Vec<Source<F>>,
+}
+
+impl<F: DiskFile> Chunks<F> {
+    pub(crate) fn visit(
+        mut self,
+        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        loop {
+            let mut next = None;
+            for source in &mut self.sources {
+                let entry = source.cursor.peek(&*source.file)?;
+                next = [next, entry.map(|entry| entry.seq)].into_iter().flatten().min();
+            }
+            let Some(seq) = next else { return Ok(()) };
+            let mut done = None;
+            for source in &mut self.sources {
+                let Some(entry) = source.cursor.peek(&*source.file)? else {
+                    continue;
+                };
+                if entry.seq != seq {
+                    continue;
+                }
+                source.cursor.advance();
+                if done.is_none() {
+                    let data = source.chunk(self.tid, seq, u64::from(entry.offset));
+                    done = data?.map(|data| visit(SequenceNumber(seq), data));
+                }
+            }
+            match done {
+                Some(ControlFlow::Continue(())) => {}
+                Some(ControlFlow::Break(())) => return Ok(()),
+                None => return Err(ReadError::Damaged { seq: SequenceNumber(seq) }),
+            }
+        }
+    }
+}
+
+/// One segment's chunks of a transaction.
+#[derive(Debug)]
+struct Source<F> {
+    cursor: Cursor,
+    file: Arc<F>,
+    seed: u32,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl<F: DiskFile> Source<F> {
+    const NEAR: u64 = 64 * 1024;
+    const FAR: usize = 4 * 1024;
+
+    /// The data of a chunk, if its record is intact.
+    fn chunk(&mut self, tid: TransactionId, seq: u64, offset: u64) -> io::Result<Option<&[u8]>> {
+        if !self.fill(offset, HEADER)? {
+            return Ok(None);
+        }
+        let header = Header::decode(self.seed, &self.window[(offset - self.window_at) as usize..]);
+        let Some(header) = header.filter(|header| is_chunk(header, tid, seq)) else {
+            return Ok(None);
+        };
+        let len = header.record_len() as usize;
+        if !self.fill(offset, len)? {
+            return Ok(None);
+        }
+        let at = (offset - self.window_at) as usize;
+        let data = &self.window[at + HEADER..at + len];
+        Ok(header.fits(data).then_some(data))
+    }
+
+    /// Sees to it that `len` bytes from `offset` on are in the window; `false` if the file ends before.
+    fn fill(&mut self, offset: u64, len: usize) -> io::Result<bool> {
+        let end = self.window_at + self.window.len() as u64;
+        if offset >= self.window_at && offset + len as u64 <= end {
+            return Ok(true);
+        }
+        // Neighbours in the payload are mostly neighbours in the segment: read ahead while that holds.
+        let near = offset >= self.window_at && offset - self.window_at < 2 * Self::NEAR;
+        let size = if near { Self::NEAR as usize } else { Self::FAR };
+        self.window.resize(size.max(len), 0);
+        let count = self.file.read_at(&mut self.window, offset);
+        self.window.truncate(*count.as_ref().unwrap_or(&0));
+        self.window_at = offset;
+        Ok(count? >= len)
+    }
+}

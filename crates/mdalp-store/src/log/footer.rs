@@ -1,0 +1,187 @@
+//! The end of a sealed segment: a sorted index, and what the segment holds by transaction, so that
+//! opening a log reads neither chunks nor index.
+//!
+//! Three records: index, footer, trailer. The trailer is the last 32 bytes of the file and says where
+//! the footer is. A segment may be sealed again further on, after damage was found: the last trailer
+//! counts.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+
+use super::catalog::{Facts, Part};
+use super::codec::{Put, Take, release_byte};
+use super::format::{HEADER, Header, SegmentId, kind};
+use super::index::{Index, Slice};
+use super::scan::Contents;
+use super::{Damage, DamageKind};
+use crate::disk::{DiskFile, read_exact_at, write_all_at};
+use crate::types::{ReceiverId, Share, UnixMillis};
+
+/// Appends index, footer and trailer at `at` and ends the file there. Flushes nothing. Returns where
+/// each transaction's index now is.
+///
+/// `durable`: all records before were flushed.
+pub(super) fn seal(
+    file: &impl DiskFile,
+    id: SegmentId,
+    at: u64,
+    durable: bool,
+    contents: &Contents,
+) -> io::Result<BTreeMap<TransactionId, Slice>> {
+    let mut entries = Vec::new();
+    let mut slices = BTreeMap::new();
+    for (&tid, part) in &contents.parts {
+        let start = at + (HEADER + entries.len()) as u64;
+        let sorted = part.index.memory.to_sorted();
+        for entry in &sorted {
+            entries.extend_from_slice(&entry.encode());
+        }
+        slices.insert(tid, Slice { at: start, count: sorted.len() as u32 });
+    }
+    let mut body = Vec::new();
+    body.number([u8::from(durable)]);
+    body.number(contents.clock.0.to_be_bytes());
+    put_list(&mut body, contents.receivers.iter(), |body, (id, receiver)| {
+        body.number(id.0.to_be_bytes());
+        body.receiver(receiver);
+    });
+    put_list(&mut body, contents.damage.iter(), put_damage);
+    put_list(&mut body, contents.parts.iter(), |body, (tid, part)| {
+        let slice = slices.get(tid).copied().unwrap_or(Slice { at, count: 0 });
+        body.number(tid.0.to_be_bytes());
+        body.number(slice.at.to_be_bytes());
+        body.number(slice.count.to_be_bytes());
+        put_facts(body, part.facts.as_deref().unwrap_or(&Facts::default()));
+    });
+
+    let mut bytes = Vec::with_capacity(entries.len() + body.len() + 3 * HEADER);
+    Header::of(kind::INDEX, 0, 0, 0, &entries).encode(id.seed(), &entries, &mut bytes);
+    let footer_at = at + bytes.len() as u64;
+    Header::of(kind::FOOTER, 0, 0, 0, &body).encode(id.seed(), &body, &mut bytes);
+    Header::of(kind::TRAILER, 0, footer_at, 0, &[]).encode(id.seed(), &[], &mut bytes);
+    write_all_at(file, &bytes, at)?;
+    file.set_len(at + bytes.len() as u64)?;
+    Ok(slices)
+}
+
+/// What a sealed segment's footer says, and whether its records were flushed before it was written;
+/// `None` if there is no trailer at the end, or the footer is damaged.
+pub(super) fn load(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<(Contents, bool)>> {
+    let Some(trailer_at) = file.len()?.checked_sub(HEADER as u64) else { return Ok(None) };
+    let trailer = header_at(file, id, trailer_at)?;
+    let Some(trailer) = trailer.filter(|header| header.kind == kind::TRAILER) else {
+        return Ok(None);
+    };
+    let Some(footer) = header_at(file, id, trailer.tid)? else { return Ok(None) };
+    if footer.kind != kind::FOOTER || trailer.tid + footer.record_len() != trailer_at {
+        return Ok(None);
+    }
+    let mut body = vec![0; footer.len as usize];
+    read_exact_at(file, &mut body, trailer.tid + HEADER as u64)?;
+    Ok(if footer.fits(&body) { take_contents(&mut Take(&body), id) } else { None })
+}
+
+fn header_at(file: &impl DiskFile, id: SegmentId, at: u64) -> io::Result<Option<Header>> {
+    let mut bytes = [0; HEADER];
+    if file.read_at(&mut bytes, at)? < HEADER {
+        return Ok(None);
+    }
+    Ok(Header::decode(id.seed(), &bytes))
+}
+
+fn put_list<T>(
+    body: &mut Vec<u8>,
+    items: impl ExactSizeIterator<Item = T>,
+    put: impl Fn(&mut Vec<u8>, T),
+) {
+    body.number((items.len() as u32).to_be_bytes());
+    items.for_each(|item| put(body, item));
+}
+
+fn put_option<T>(body: &mut Vec<u8>, item: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    body.number([u8::from(item.is_some())]);
+    if let Some(item) = item {
+        put(body, item);
+    }
+}
+
+fn put_damage(body: &mut Vec<u8>, damage: &Damage) {
+    body.number(damage.offset.to_be_bytes());
+    body.number([match damage.kind {
+        DamageKind::Header => 0,
+        DamageKind::Body => 1,
+        _ => 2,
+    }]);
+    put_option(body, damage.chunk, |body, (tid, seq)| {
+        body.number(tid.0.to_be_bytes());
+        body.number(seq.0.to_be_bytes());
+    });
+}
+
+fn put_facts(body: &mut Vec<u8>, facts: &Facts) {
+    put_option(body, facts.info.as_ref(), Put::info);
+    put_option(body, facts.receipt.as_ref(), Put::receipt);
+    put_option(body, facts.release, |body, why| body.number([release_byte(why)]));
+    put_option(body, facts.last_append, |body, at| body.number(at.0.to_be_bytes()));
+    body.number(facts.bytes.to_be_bytes());
+    body.ranges(&facts.held);
+    put_list(body, facts.shares.iter(), |body, share| {
+        body.number(share.receiver.0.to_be_bytes());
+        body.number(share.chunks.to_be_bytes());
+        body.number(share.bytes.to_be_bytes());
+        body.ranges(&share.ranges);
+    });
+}
+
+fn take_contents(take: &mut Take<'_>, id: SegmentId) -> Option<(Contents, bool)> {
+    let durable = take.u8()? == 1;
+    let contents = Contents {
+        clock: UnixMillis(take.u64()?),
+        receivers: take
+            .list(|take| Some((ReceiverId(take.u16()?), take.receiver()?)))?
+            .into_iter()
+            .collect(),
+        damage: take.list(|take| take_damage(take, id))?,
+        parts: take.list(take_part)?.into_iter().collect(),
+    };
+    Some((contents, durable))
+}
+
+fn take_damage(take: &mut Take<'_>, id: SegmentId) -> Option<Damage> {
+    Some(Damage {
+        segment: id.number,
+        offset: take.u64()?,
+        kind: match take.u8()? {
+            0 => DamageKind::Header,
+            1 => DamageKind::Body,
+            _ => DamageKind::Meaning,
+        },
+        chunk: take
+            .option(|take| Some((TransactionId(take.u64()?), SequenceNumber(take.u64()?))))?,
+    })
+}
+
+fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
+    let tid = TransactionId(take.u64()?);
+    let slice = Slice { at: take.u64()?, count: take.u32()? };
+    let index = Index { disk: Some(slice), ..Index::default() };
+    let facts = Facts {
+        info: take.option(Take::info)?,
+        receipt: take.option(Take::receipt)?,
+        release: take.option(Take::release)?,
+        last_append: take.option(|take| take.u64().map(UnixMillis))?,
+        bytes: take.u64()?,
+        held: take.ranges()?,
+        shares: take.list(|take| {
+            Some(Share {
+                receiver: ReceiverId(take.u16()?),
+                chunks: take.u64()?,
+                bytes: take.u64()?,
+                ranges: take.ranges()?,
+            })
+        })?,
+    };
+    Some((tid, Part { facts: Some(Box::new(facts)), index }))
+}

@@ -1,0 +1,133 @@
+//! Records other than chunks: what happens to transactions.
+
+use mdalp_proto::ids::TransactionId;
+
+use super::codec::{Put, fits, release_byte};
+use super::format::{HEADER, Header, kind};
+use super::write::Room;
+use super::{Inner, SegmentLog};
+use crate::disk::Disk;
+use crate::types::{
+    Receipt, ReceiverId, ReceiverName, Release, State, StoreError, TransactionInfo,
+};
+
+impl<D: Disk> SegmentLog<D> {
+    /// Writes one record that is not a chunk.
+    fn record(
+        &self,
+        inner: &mut Inner<D::File>,
+        header: Header,
+        body: &[u8],
+    ) -> Result<(), StoreError> {
+        if inner.poison.is_some() {
+            return Err(StoreError::Poisoned);
+        }
+        if header.record_len() > self.max_record() {
+            return Err(StoreError::TooLong);
+        }
+        let end = inner.active.as_ref().map(|active| active.end + header.record_len());
+        if end.is_none_or(|end| end > self.options.segment_bytes) {
+            self.roll(inner)?;
+        }
+        let Some(active) = &inner.active else { return Err(StoreError::Full) };
+        inner.buf.clear();
+        header.encode(active.seed, body, &mut inner.buf);
+        Ok(self.write(inner)?)
+    }
+
+    pub(super) fn record_begin(
+        &self,
+        tid: TransactionId,
+        info: &TransactionInfo,
+    ) -> Result<(), StoreError> {
+        let inner = &mut *self.inner();
+        if inner.catalog.transactions.contains_key(&tid) {
+            return Err(StoreError::AlreadyExists);
+        }
+        let texts = info.receivers.iter().flat_map(|receiver| [&receiver.address, &receiver.name]);
+        if !texts.chain([&info.client]).all(|text| fits(text)) {
+            return Err(StoreError::TooLong);
+        }
+        self.look_for_room(inner);
+        if inner.room < Room::All {
+            return Err(StoreError::Full);
+        }
+        let mut body = Vec::new();
+        body.info(info);
+        self.record(inner, Header::of(kind::BEGIN, 0, tid.0, 0, &body), &body)?;
+        inner.note(tid, |facts| facts.info = Some(info.clone()));
+        Ok(())
+    }
+
+    pub(super) fn record_receiver(
+        &self,
+        receiver: &ReceiverName,
+    ) -> Result<ReceiverId, StoreError> {
+        let inner = &mut *self.inner();
+        let known = &inner.catalog.receivers;
+        if let Some(at) = known.iter().position(|known| known == receiver) {
+            return Ok(ReceiverId(at as u16));
+        }
+        let id = u16::try_from(known.len()).map_err(|_| StoreError::TooLong)?;
+        let table: usize = known
+            .iter()
+            .chain([receiver])
+            .map(|r| HEADER + 4 + r.address.len() + r.name.len())
+            .sum();
+        if !fits(&receiver.address) || !fits(&receiver.name) || table as u64 > self.max_record() {
+            return Err(StoreError::TooLong);
+        }
+        let mut body = Vec::new();
+        body.receiver(receiver);
+        self.record(inner, Header::of(kind::RECEIVER, id, 0, 0, &body), &body)?;
+        inner.catalog.receivers.push(receiver.clone());
+        if let Some(active) = &mut inner.active {
+            active.contents.receivers.insert(ReceiverId(id), receiver.clone());
+        }
+        Ok(ReceiverId(id))
+    }
+
+    pub(super) fn record_close(
+        &self,
+        tid: TransactionId,
+        receipt: &Receipt,
+    ) -> Result<(), StoreError> {
+        let inner = &mut *self.inner();
+        let transaction = inner.catalog.transactions.get(&tid);
+        let facts = &transaction.ok_or(StoreError::UnknownTransaction)?.facts;
+        if facts.release.is_some() {
+            return Err(StoreError::Released);
+        }
+        if facts.receipt == Some(*receipt) && facts.state() == State::Complete {
+            return Ok(());
+        }
+        let revision = facts.receipt.map_or(0, |receipt| receipt.revision).saturating_add(1);
+        if facts.held.contiguous_from_zero() != Some(receipt.chunks)
+            || facts.bytes != receipt.bytes
+            || receipt.revision != revision
+        {
+            return Err(StoreError::Outdated);
+        }
+        let mut body = Vec::new();
+        body.receipt(receipt);
+        self.record(inner, Header::of(kind::CLOSE, 0, tid.0, 0, &body), &body)?;
+        inner.note(tid, |facts| facts.receipt = Some(*receipt));
+        Ok(())
+    }
+
+    pub(super) fn record_release(
+        &self,
+        tid: TransactionId,
+        why: Release,
+    ) -> Result<(), StoreError> {
+        let inner = &mut *self.inner();
+        let transaction = inner.catalog.transactions.get(&tid);
+        if transaction.ok_or(StoreError::UnknownTransaction)?.facts.release.is_some() {
+            return Ok(());
+        }
+        let body = [release_byte(why)];
+        self.record(inner, Header::of(kind::RELEASE, 0, tid.0, 0, &body), &body)?;
+        inner.note(tid, |facts| facts.release = Some(why));
+        Ok(())
+    }
+}

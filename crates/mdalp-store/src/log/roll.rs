@@ -1,0 +1,173 @@
+//! The life of segments: made ready beforehand, sealed when full, removed when nothing in them is needed.
+
+use std::io;
+use std::mem;
+use std::sync::{Arc, PoisonError};
+
+use super::catalog::Segment;
+use super::codec::Put;
+use super::footer;
+use super::format::{Header, START, SegmentId, kind};
+use super::scan::Contents;
+use super::write::Refused;
+use super::{Active, Inner, SegmentLog, Spare};
+use crate::disk::{Allocate, Disk, DiskFile, is_full, write_all_at};
+use crate::types::{ReceiverId, StoreError};
+
+impl<D: Disk> SegmentLog<D> {
+    /// Whether the next change of segment would have to stop and make one.
+    pub fn needs_prepare(&self) -> bool {
+        self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
+    }
+
+    /// Makes the next segment ready, so that no batch waits for it. For a helper thread: appending goes
+    /// on meanwhile. Does nothing if one is ready.
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.ready.is_some() {
+            return Ok(());
+        }
+        match self.make_segment(&mut spare) {
+            Ok(made) => {
+                spare.ready = Some(made);
+                Ok(())
+            }
+            Err(error) if is_full(&error) => Err(StoreError::Full),
+            Err(error) => {
+                drop(spare);
+                Err(self.inner().poisoned("preparing a segment", &error).into())
+            }
+        }
+    }
+
+    fn make_segment(&self, spare: &mut Spare<D::File>) -> io::Result<(u64, D::File)> {
+        let size = self.options.segment_bytes;
+        if let Some(space) = self.disk.space()?
+            && space.free < size.saturating_add(self.options.limits.min_free_for_append)
+        {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // A number is never used twice: what a failed attempt leaves behind may not be gone for good.
+        let number = spare.next_number;
+        spare.next_number += 1;
+        let file = self.disk.create(number)?;
+        match self.make_ready(&file, number) {
+            Ok(()) => Ok((number, file)),
+            Err(error) => {
+                // If this fails too, the next opening removes the empty segment.
+                let _ = self.disk.remove(number);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_ready(&self, file: &D::File, number: u64) -> io::Result<()> {
+        let how = if self.fsync() { Allocate::Zero } else { Allocate::Reserve };
+        file.allocate(self.options.segment_bytes, how)?;
+        write_all_at(file, &SegmentId { number, store: self.store }.encode(), 0)?;
+        if self.fsync() {
+            file.sync_data()?;
+            self.disk.sync_dir()?;
+        }
+        Ok(())
+    }
+
+    /// Seals the active segment and goes on in the next one.
+    pub(super) fn roll(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = match spare.ready.take() {
+            Some(ready) => Ok(ready),
+            None => self.make_segment(&mut spare),
+        };
+        drop(spare);
+        let (number, file) = match ready {
+            Ok(made) => made,
+            Err(error) if is_full(&error) => return Err(Refused::Full),
+            Err(error) => return Err(inner.poisoned("preparing a segment", &error)),
+        };
+        self.seal_active(inner)?;
+        let id = SegmentId { number, store: self.store };
+        let segment = Segment::new(Arc::new(file), id);
+        inner.catalog.segments.insert(number, segment);
+        let mut contents = Contents::default();
+        inner.buf.clear();
+        for (at, receiver) in inner.catalog.receivers.iter().enumerate() {
+            let mut body = Vec::new();
+            body.receiver(receiver);
+            let header = Header::of(kind::RECEIVER, at as u16, 0, 0, &body);
+            header.encode(id.seed(), &body, &mut inner.buf);
+            contents.receivers.insert(ReceiverId(at as u16), receiver.clone());
+        }
+        inner.active = Some(Active { number, seed: id.seed(), end: START, contents });
+        if !inner.buf.is_empty() {
+            self.write(inner)?;
+        }
+        self.look_for_room(inner);
+        self.reclaim_segments(inner).map_err(|_| Refused::Poisoned)
+    }
+
+    fn seal_active(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        let Some(mut active) = inner.active.take() else { return Ok(()) };
+        let Some(segment) = inner.catalog.segments.get_mut(&active.number) else { return Ok(()) };
+        active.contents.parts = mem::take(&mut segment.parts);
+        active.contents.damage.clone_from(&segment.damage);
+        let file = Arc::clone(&segment.file);
+        let sealed = footer::seal(&*file, segment.id, active.end, self.fsync(), &active.contents);
+        segment.parts = active.contents.parts;
+        match sealed {
+            Ok(slices) => {
+                segment.sealed(&slices);
+                segment.forget();
+            }
+            // Its chunks are safe, and found by scanning: only opening takes longer.
+            Err(error) if is_full(&error) => return Ok(()),
+            Err(error) => return Err(inner.poisoned("sealing a segment", &error)),
+        }
+        if self.fsync()
+            && let Err(error) = file.sync_data()
+        {
+            return Err(inner.poisoned("flushing a segment", &error));
+        }
+        Ok(())
+    }
+
+    /// Removes segments of which nothing is needed, oldest first.
+    ///
+    /// A release record must outlive what it releases, or that would come back: a segment stays as
+    /// long as an earlier one holds chunks that are released in it.
+    pub(super) fn reclaim_segments(&self, inner: &mut Inner<D::File>) -> Result<(), StoreError> {
+        let active = inner.active.as_ref().map(|active| active.number);
+        let catalog = &mut inner.catalog;
+        let numbers: Vec<u64> = catalog.segments.keys().copied().collect();
+        for number in numbers.into_iter().filter(|&number| Some(number) != active) {
+            let Some(segment) = catalog.segments.get(&number) else { continue };
+            let unneeded = segment.parts.keys().all(|tid| {
+                catalog.transactions.get(tid).is_none_or(|transaction| {
+                    let segments = &transaction.segments[..];
+                    transaction.facts.release.is_some()
+                        && (segments == [number] || segments.last() != Some(&number))
+                })
+            });
+            if !unneeded {
+                continue;
+            }
+            if self.disk.remove(number).is_err() {
+                return Ok(()); // Nothing is lost but space; the next round tries again.
+            }
+            let Some(segment) = catalog.segments.remove(&number) else { continue };
+            for tid in segment.parts.keys() {
+                if let Some(transaction) = catalog.transactions.get_mut(tid) {
+                    transaction.segments.retain(|&other| other != number);
+                    if transaction.segments.is_empty() {
+                        catalog.transactions.remove(tid);
+                    }
+                }
+            }
+            // One by one: a later removal must not become durable before an earlier one.
+            if let Err(error) = self.disk.sync_dir() {
+                return Err(inner.poisoned("removing a segment", &error).into());
+            }
+        }
+        Ok(())
+    }
+}

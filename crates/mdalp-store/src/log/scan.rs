@@ -1,0 +1,140 @@
+//! Finds the records of a segment without its footer: after a crash, or to check every byte.
+//!
+//! Reads only; what follows from the findings is decided by [`super::open`] and [`super::verify`].
+
+use std::collections::BTreeMap;
+
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+
+use super::catalog::{Facts, Part};
+use super::codec::Take;
+use super::format::{HEADER, Header, START, SegmentId, kind};
+use super::index::{Entry, MemoryIndex};
+use super::{Damage, DamageKind};
+use crate::types::{ReceiverId, ReceiverName, UnixMillis};
+
+/// What the records of one segment say.
+#[derive(Default, Debug)]
+pub(super) struct Contents {
+    pub(super) clock: UnixMillis,
+    pub(super) receivers: BTreeMap<ReceiverId, ReceiverName>,
+    pub(super) parts: BTreeMap<TransactionId, Part>,
+    pub(super) damage: Vec<Damage>,
+}
+
+impl Contents {
+    /// Takes in one record whose checksums hold; `None` if its body makes no sense.
+    pub(super) fn apply(&mut self, header: &Header, body: &[u8], offset: u64) -> Option<()> {
+        let tid = TransactionId(header.tid);
+        let mut take = Take(body);
+        match header.kind {
+            kind::CHUNK => {
+                let clock = self.clock;
+                let (facts, index) = self.part(tid);
+                if !facts.held.contains(header.seq) {
+                    let receiver = ReceiverId(header.receiver);
+                    facts.note_chunk(header.seq, body.len() as u64, receiver, clock);
+                    let offset = u32::try_from(offset).ok()?;
+                    index.push(Entry { seq: header.seq, offset, crc: header.crc });
+                }
+            }
+            kind::BEGIN => self.part(tid).0.info = Some(take.info()?),
+            kind::CLOSE => self.part(tid).0.receipt = Some(take.receipt()?),
+            kind::RELEASE => self.part(tid).0.release = Some(take.release()?),
+            kind::RECEIVER => {
+                self.receivers.insert(ReceiverId(header.receiver), take.receiver()?);
+            }
+            kind::CLOCK => self.clock = UnixMillis(header.tid),
+            kind::INDEX | kind::FOOTER | kind::TRAILER => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn part(&mut self, tid: TransactionId) -> (&mut Facts, &mut MemoryIndex) {
+        open_part(&mut self.parts, tid)
+    }
+}
+
+/// The part of a transaction in a segment that is being written or scanned.
+pub(super) fn open_part(
+    parts: &mut BTreeMap<TransactionId, Part>,
+    tid: TransactionId,
+) -> (&mut Facts, &mut MemoryIndex) {
+    let part = parts.entry(tid).or_default();
+    (part.facts.get_or_insert_default(), &mut part.index.memory)
+}
+
+/// See [`scan`].
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) contents: Contents,
+    /// End of the last valid record.
+    pub(super) end: u64,
+    /// End of the last byte that is not zero, if that is not part of a valid record.
+    pub(super) dirty: u64,
+    /// A footer or trailer was among the records.
+    pub(super) sealed: bool,
+}
+
+/// Goes through all of a segment's bytes.
+///
+/// The first invalid record with nothing valid behind it is a torn tail: a write that was cut short
+/// and never acknowledged (or, which cannot be told apart, damage to the very last record). An invalid
+/// record with a valid one behind it is reported as damage, and the valid ones count. (After a power
+/// cut that may also be a batch, never acknowledged, whose sectors were written out of order.)
+pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
+    let seed = id.seed();
+    let mut contents = Contents::default();
+    let mut suspects = Vec::new();
+    let mut sealed = false;
+    let mut at = START as usize;
+    let mut end = at;
+    let limit = used(bytes);
+    while at < limit {
+        let offset = at as u64;
+        let mut suspect = |kind, chunk| {
+            suspects.push(Damage { segment: id.number, offset, kind, chunk });
+        };
+        let header = Header::decode(seed, &bytes[at..]);
+        let record = header.and_then(|header| {
+            let body = bytes.get(at + HEADER..)?.get(..header.len as usize)?;
+            Some((header, body))
+        });
+        let Some((header, body)) = record else {
+            let Some(next) = next_header(&bytes[..limit], at + 1, seed) else { break };
+            suspect(DamageKind::Header, None);
+            at = next;
+            continue;
+        };
+        at += HEADER + body.len();
+        let chunk = (header.kind == kind::CHUNK)
+            .then_some((TransactionId(header.tid), SequenceNumber(header.seq)));
+        if !header.fits(body) {
+            suspect(DamageKind::Body, chunk);
+            continue;
+        }
+        if contents.apply(&header, body, offset).is_none() {
+            suspect(DamageKind::Meaning, chunk);
+        }
+        contents.damage.append(&mut suspects);
+        sealed |= matches!(header.kind, kind::FOOTER | kind::TRAILER);
+        end = at;
+    }
+    Scan { contents, end: end as u64, dirty: limit.max(end) as u64, sealed }
+}
+
+/// Where the next valid record header is.
+fn next_header(bytes: &[u8], from: usize, seed: u32) -> Option<usize> {
+    (from..bytes.len()).find(|&at| Header::decode(seed, &bytes[at..]).is_some())
+}
+
+/// Length of `bytes` without the zeros at its end.
+pub(super) fn used(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut len = bytes.len();
+    while len >= ZEROS.len() && bytes[len - ZEROS.len()..len] == ZEROS {
+        len -= ZEROS.len();
+    }
+    bytes[..len].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
+}

@@ -1,0 +1,260 @@
+//! Appending chunks, and writing any record.
+//!
+//! Does not recover ([`super::open`]) and does not change segments ([`super::roll`]).
+
+use std::io;
+
+use mdalp_proto::ids::TransactionId;
+
+use super::catalog::Facts;
+use super::format::{HEADER, Header, kind};
+use super::index::Entry;
+use super::scan::open_part;
+use super::{Inner, Poison, SegmentLog};
+use crate::disk::{Disk, DiskFile, write_all_at};
+use crate::types::{
+    AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, UnixMillis,
+};
+
+/// What the free space allows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Room {
+    Nothing,
+    OldTransactions,
+    All,
+}
+
+/// Look at the free space again after so many bytes.
+const ROOM_CHECK: u64 = 8 << 20;
+/// Chunks may be dated that much too early after a restart.
+const CLOCK_STEP: u64 = 1000;
+
+/// Why a record was not written.
+pub(super) enum Refused {
+    Full,
+    Poisoned,
+}
+
+impl From<Refused> for StoreError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::Full,
+            Refused::Poisoned => Self::Poisoned,
+        }
+    }
+}
+
+fn record_len(chunk: &NewChunk<'_>) -> u64 {
+    (HEADER + chunk.data.len()) as u64
+}
+
+impl<F: DiskFile> Inner<F> {
+    pub(super) fn poisoned(&mut self, doing: &'static str, error: &io::Error) -> Refused {
+        self.poison.get_or_insert(Poison { doing, error: error.kind() });
+        Refused::Poisoned
+    }
+
+    /// What becomes of a chunk that is not to be written; `None` if it is.
+    fn answer(&self, chunk: &NewChunk<'_>, before: &[NewChunk<'_>]) -> Option<AppendResult> {
+        let Some(transaction) = self.catalog.transactions.get(&chunk.tid) else {
+            return (self.room < Room::All).then_some(Err(AppendError::Full));
+        };
+        let facts = &transaction.facts;
+        if facts.release.is_some() {
+            return Some(Err(AppendError::Released));
+        }
+        if facts.held.contains(chunk.seq.0) {
+            // If no segment has it, it came earlier in the same batch.
+            let same =
+                |earlier: &&NewChunk<'_>| (earlier.tid, earlier.seq) == (chunk.tid, chunk.seq);
+            let crc = self.catalog.crc_of(chunk.tid, chunk.seq.0);
+            let crc = crc.or_else(|| before.iter().find(same).map(|earlier| earlier.crc));
+            return Some(crc.map(|crc| Appended::Duplicate { crc }).ok_or(AppendError::Damaged));
+        }
+        (self.room == Room::Nothing).then_some(Err(AppendError::Full))
+    }
+
+    /// Enters a fact into the transaction and into its part in the active segment.
+    pub(super) fn note(&mut self, tid: TransactionId, enter: impl Fn(&mut Facts)) {
+        let Some(active) = &self.active else { return };
+        let transaction = self.catalog.transactions.entry(tid).or_default();
+        if transaction.segments.last() != Some(&active.number) {
+            transaction.segments.push(active.number);
+        }
+        enter(&mut transaction.facts);
+        if let Some(segment) = self.catalog.segments.get_mut(&active.number) {
+            enter(open_part(&mut segment.parts, tid).0);
+        }
+    }
+
+    fn note_chunk(&mut self, now: UnixMillis, chunk: &NewChunk<'_>, offset: u64) {
+        let NewChunk { tid, seq, receiver, crc, data } = *chunk;
+        self.note(tid, |facts| facts.note_chunk(seq.0, data.len() as u64, receiver, now));
+        let Some(active) = &self.active else { return };
+        if let Some(segment) = self.catalog.segments.get_mut(&active.number) {
+            // Segments are at most 1 GiB and a record more.
+            let entry = Entry { seq: seq.0, offset: offset as u32, crc };
+            open_part(&mut segment.parts, tid).1.push(entry);
+        }
+    }
+}
+
+impl<D: Disk> SegmentLog<D> {
+    pub(super) fn fsync(&self) -> bool {
+        self.options.durability == Durability::Fsync
+    }
+
+    /// The largest record: so that it always fits into a new segment, beside the receivers.
+    pub(super) fn max_record(&self) -> u64 {
+        self.options.segment_bytes / 4
+    }
+
+    pub(super) fn append_batch(
+        &self,
+        now: UnixMillis,
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        results.clear();
+        let inner = &mut *self.inner();
+        if inner.room < Room::All {
+            self.look_for_room(inner);
+        }
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            if inner.poison.is_some() {
+                results.resize(batch.len(), Err(AppendError::Poisoned));
+                return;
+            }
+            if record_len(first) > self.max_record() {
+                results.push(Err(AppendError::TooLong));
+                rest = &rest[1..];
+                continue;
+            }
+            let mut fitting = self.fitting(inner, rest);
+            if fitting == 0 && inner.room > Room::Nothing {
+                match self.roll(inner) {
+                    Err(Refused::Full) => inner.room = Room::Nothing,
+                    Err(Refused::Poisoned) => continue,
+                    Ok(()) => fitting = self.fitting(inner, rest).max(1),
+                }
+            }
+            if inner.room == Room::Nothing {
+                // Chunks that are held need no room and are still acknowledged.
+                let answer = |chunk| inner.answer(chunk, &[]).unwrap_or(Err(AppendError::Full));
+                results.extend(rest.iter().map(answer));
+                return;
+            }
+            let (piece, later) = rest.split_at(fitting);
+            self.append_piece(inner, now, piece, results);
+            rest = later;
+        }
+    }
+
+    /// How many chunks, from the first on, fit into the active segment.
+    fn fitting(&self, inner: &Inner<D::File>, chunks: &[NewChunk<'_>]) -> usize {
+        let Some(active) = &inner.active else { return 0 };
+        let mut end = active.end + HEADER as u64;
+        let fits = |chunk: &&NewChunk<'_>| {
+            end += record_len(chunk);
+            end <= self.options.segment_bytes && record_len(chunk) <= self.max_record()
+        };
+        chunks.iter().take_while(fits).count()
+    }
+
+    /// Appends chunks for which there is room, in one write.
+    fn append_piece(
+        &self,
+        inner: &mut Inner<D::File>,
+        now: UnixMillis,
+        piece: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        let Some(active) = &mut inner.active else { return };
+        let seed = active.seed;
+        let first = results.len();
+        inner.buf.clear();
+        let clock = active.contents.clock;
+        if now < clock || now.0 - clock.0 >= CLOCK_STEP {
+            active.contents.clock = now;
+            Header::of(kind::CLOCK, 0, now.0, 0, &[]).encode(seed, &[], &mut inner.buf);
+        }
+        let mut offset = active.end + inner.buf.len() as u64;
+        let mut new = 0;
+        for (at, chunk) in piece.iter().enumerate() {
+            let answer = inner.answer(chunk, &piece[..at]);
+            if answer.is_none() {
+                let NewChunk { tid, seq, receiver, crc, data } = *chunk;
+                debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
+                inner.catalog.transactions.entry(tid).or_default().facts.held.insert(seq.0);
+                Header {
+                    kind: kind::CHUNK,
+                    receiver: receiver.0,
+                    len: data.len() as u32,
+                    tid: tid.0,
+                    seq: seq.0,
+                    crc,
+                }
+                .encode(seed, data, &mut inner.buf);
+                new += 1;
+            }
+            results.push(answer.unwrap_or(Ok(Appended::New)));
+        }
+        if new == 0 {
+            return;
+        }
+        let written = self.write(inner).is_ok();
+        for (chunk, result) in piece.iter().zip(&results[first..]) {
+            if *result != Ok(Appended::New) {
+                continue;
+            }
+            if written {
+                inner.note_chunk(now, chunk, offset);
+                offset += record_len(chunk);
+            } else if let Some(transaction) = inner.catalog.transactions.get_mut(&chunk.tid) {
+                transaction.facts.held.remove(chunk.seq.0);
+            }
+        }
+        if !written {
+            inner.catalog.transactions.retain(|_, transaction| !transaction.segments.is_empty());
+            results.truncate(first);
+            results.resize(first + piece.len(), Err(AppendError::Poisoned));
+        }
+    }
+
+    /// Writes the buffer behind the last record and flushes it. After a failure nobody knows what is
+    /// on the disk, so nothing may follow (F30).
+    pub(super) fn write(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        let Some(active) = &mut inner.active else { return Err(Refused::Full) };
+        let Some(segment) = inner.catalog.segments.get(&active.number) else {
+            return Err(Refused::Full);
+        };
+        if let Err(error) = write_all_at(&*segment.file, &inner.buf, active.end) {
+            return Err(inner.poisoned("writing a segment", &error));
+        }
+        if self.fsync()
+            && let Err(error) = segment.file.sync_data()
+        {
+            return Err(inner.poisoned("flushing a segment", &error));
+        }
+        active.end += inner.buf.len() as u64;
+        inner.since_room_check += inner.buf.len() as u64;
+        if inner.since_room_check >= ROOM_CHECK {
+            self.look_for_room(inner);
+        }
+        Ok(())
+    }
+
+    pub(super) fn look_for_room(&self, inner: &mut Inner<D::File>) {
+        inner.since_room_check = 0;
+        let limits = self.options.limits;
+        inner.room = match self.disk.space() {
+            Ok(Some(space)) if space.free < limits.min_free_for_append => Room::Nothing,
+            Ok(Some(space)) if space.free < limits.min_free_for_new.min(space.total / 10) => {
+                Room::OldTransactions
+            }
+            // A platform that does not tell shows itself when a segment is allocated.
+            _ => Room::All,
+        };
+    }
+}
