@@ -1,0 +1,161 @@
+//! Why a send did not complete: who, where, why, and what to do about it.
+
+use crate::event::Reason;
+use std::io;
+use std::net::SocketAddr;
+
+/// A signal that ended a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// SIGINT: exit code 130.
+    Interrupted,
+    /// SIGTERM: exit code 143.
+    Terminated,
+}
+
+/// Why a send did not complete.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Settings that do not fit what was assigned.
+    #[error("{0}")]
+    Usage(String),
+    /// The orchestrator's name has no address.
+    #[error(
+        "orchestrator {host}: the name cannot be resolved ({source}); check it, or give an IP address"
+    )]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The orchestrator did not answer.
+    #[error(
+        "orchestrator {addr} did not answer within {seconds} s ({intents} intents sent); \
+         check address, port and firewall, or wait longer with --intent-timeout"
+    )]
+    NoAnswer {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// For how long.
+        seconds: u64,
+        /// How often.
+        intents: u64,
+    },
+    /// The orchestrator's answer cannot be understood.
+    #[error("orchestrator {addr} answered, but not with an assignment: {why}")]
+    NotUnderstood {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// The orchestrator has no receivers.
+    #[error("orchestrator {addr} assigned no receivers; none may be running")]
+    NoReceivers {
+        /// Whom was asked.
+        addr: SocketAddr,
+    },
+    /// None of the assigned receivers may be sent to.
+    #[error(
+        "orchestrator {addr} listed no receiver that may be sent to; the first refused: {address} ({why})"
+    )]
+    AllRefused {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// The first receiver that was refused.
+        address: String,
+        /// Why it was.
+        why: String,
+    },
+    /// Nobody acknowledged anything for too long.
+    #[error(
+        "no receiver acknowledged anything for {seconds} s: {acked} of {total} bytes are \
+         acknowledged, transaction {tid}; silent: {silent}"
+    )]
+    NoProgress {
+        /// For how long.
+        seconds: u64,
+        /// Bytes acknowledged.
+        acked: u64,
+        /// Bytes of the payload.
+        total: u64,
+        /// The transaction.
+        tid: u64,
+        /// The receivers that still had something to acknowledge.
+        silent: String,
+    },
+    /// The deadline came.
+    #[error(
+        "deadline of {seconds} s exceeded: {acked} of {total} bytes are acknowledged, transaction {tid}"
+    )]
+    Deadline {
+        /// The deadline.
+        seconds: f64,
+        /// Bytes acknowledged.
+        acked: u64,
+        /// Bytes of the payload.
+        total: u64,
+        /// The transaction.
+        tid: u64,
+    },
+    /// The payload cannot be read.
+    #[error("{name}: {source} (at byte {offset})")]
+    Payload {
+        /// The payload's name.
+        name: String,
+        /// Where reading failed.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system forbids UDP.
+    #[error("{doing}: {source}; a firewall or sandbox on this machine forbids it")]
+    Permission {
+        /// What was tried.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A socket failed for another local reason.
+    #[error("{doing}: {source}")]
+    Socket {
+        /// What was tried.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A signal.
+    #[error("{}", match .0 { Interrupt::Interrupted => "interrupted", Interrupt::Terminated => "terminated" })]
+    Interrupt(Interrupt),
+}
+
+impl SendError {
+    /// The error in one word, which decides the exit code.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Usage(_) => Reason::Usage,
+            Self::Resolve { .. } | Self::NoAnswer { .. } => Reason::NoOrchestrator,
+            Self::NotUnderstood { .. } => Reason::NotUnderstood,
+            Self::NoReceivers { .. } => Reason::NoReceiver,
+            Self::AllRefused { .. } => Reason::Security,
+            Self::NoProgress { acked: 0, .. } | Self::Deadline { .. } => Reason::Deadline,
+            Self::NoProgress { .. } => Reason::Partial,
+            Self::Payload { .. } | Self::Socket { .. } => Reason::LocalIo,
+            Self::Permission { .. } => Reason::Permission,
+            Self::Interrupt(Interrupt::Interrupted) => Reason::Interrupted,
+            Self::Interrupt(Interrupt::Terminated) => Reason::Terminated,
+        }
+    }
+
+    /// Sorts a socket error by whose fault it is.
+    pub(crate) fn socket(doing: impl Into<String>, source: io::Error) -> Self {
+        let doing = doing.into();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::Permission { doing, source }
+        } else {
+            Self::Socket { doing, source }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One send from intent to report.
+//!
+//! Carries bytes and deadlines between sockets, clock, payload and the machines of the core, and
+//! their events to the caller. Decides nothing about the protocol.
+
+mod choose;
+mod report;
+mod transfer;
+
+use crate::clock::Clock;
+use crate::error::{Interrupt, SendError};
+use crate::event::{Event, Kind, Report};
+use crate::options::Options;
+use crate::payload::Payload;
+use crate::sockets::Sockets;
+use choose::Receiver;
+use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
+use mdalp_proto::intent::{Assignment, Intent, IntentError};
+use mdalp_proto::time::Instant;
+use mdalp_proto::transfer::Transfer;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+/// Large enough for any datagram, so that a truncated one is never taken for a whole one.
+const MAX_DATAGRAM: usize = 65_536;
+
+/// Sends `payload` through the orchestrator at `host` (an address or a name) and `port`.
+///
+/// Ends when every chunk is acknowledged, when it cannot go on, or when `interrupt` completes;
+/// `on_event` sees every event, the last of which is always [`Kind::End`]. Must run inside a tokio
+/// runtime with I/O and time enabled.
+pub async fn send(
+    host: &str,
+    port: u16,
+    payload: &Payload,
+    options: &Options,
+    interrupt: impl Future<Output = Interrupt>,
+    on_event: impl FnMut(&Event),
+) -> Report {
+    let mut session = Session {
+        clock: Clock::start(),
+        payload,
+        options,
+        on_event,
+        tid: None,
+        receivers: Vec::new(),
+        transfer: None,
+        assigned_at: None,
+        last_ack_at: None,
+        buffer: vec![0; MAX_DATAGRAM],
+    };
+    session.emit(Kind::Start {
+        orchestrator: format!("{host}:{port}"),
+        mode: options.mode.name(),
+        payload: payload.name().to_owned(),
+        total_bytes: payload.len(),
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    let result = session.run(host, port, std::pin::pin!(interrupt)).await;
+    let report = session.report(result.err().as_ref());
+    session.emit(Kind::End(Box::new(report.clone())));
+    report
+}
+
+struct Session<'a, F> {
+    clock: Clock,
+    payload: &'a Payload,
+    options: &'a Options,
+    on_event: F,
+    tid: Option<TransactionId>,
+    receivers: Vec<Receiver>,
+    /// The machine, as it was when it ended.
+    transfer: Option<Transfer>,
+    assigned_at: Option<Instant>,
+    last_ack_at: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+impl<F: FnMut(&Event)> Session<'_, F> {
+    fn emit(&mut self, kind: Kind) {
+        (self.on_event)(&Event { at: self.clock.elapsed(), kind });
+    }
+
+    /// Reports a datagram, if datagrams are asked for. Of its data only the length is told.
+    fn trace(&mut self, direction: &'static str, peer: SocketAddr, datagram: &[u8]) {
+        if self.options.datagrams {
+            let header = datagram
+                .windows(5)
+                .position(|w| w == b"DATA:")
+                .filter(|_| datagram.starts_with(b"Type:2"))
+                .map_or(datagram.len(), |at| at + 5);
+            let (header, data) = datagram.split_at(header);
+            let mut text = header[..header.len().min(1024)].escape_ascii().to_string();
+            if !data.is_empty() {
+                text = format!("{text}<{} bytes>", data.len());
+            }
+            self.emit(Kind::Datagram { direction, address: peer.to_string(), text });
+        }
+    }
+
+    async fn run<I: Future<Output = Interrupt>>(
+        &mut self,
+        host: &str,
+        port: u16,
+        mut interrupt: Pin<&mut I>,
+    ) -> Result<(), SendError> {
+        let orchestrator = tokio::select! {
+            resolved = resolve(host, port) => resolved?,
+            signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
+        };
+        let mut sockets = Sockets::for_peer(orchestrator)?;
+        let assignment = self.ask(orchestrator, &sockets, interrupt.as_mut()).await?;
+        let assigned_at = self.clock.now();
+        self.assigned_at = Some(assigned_at);
+        self.choose(orchestrator, assignment, &mut sockets)?;
+        let basis = tokio::select! {
+            basis = self.measure() => basis?,
+            signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
+        };
+        let mut transfer = self.plan(assigned_at, basis);
+        let result = self.pump(&mut transfer, &sockets, interrupt).await;
+        self.transfer = Some(transfer);
+        result
+    }
+
+    /// Intents until there is an assignment.
+    async fn ask<I: Future<Output = Interrupt>>(
+        &mut self,
+        orchestrator: SocketAddr,
+        sockets: &Sockets,
+        mut interrupt: Pin<&mut I>,
+    ) -> Result<Assignment, SendError> {
+        let mut config = self.options.intent;
+        // Chance that does not matter much: without a random source all clients stretch alike.
+        config.jitter_seed ^= getrandom::u64().unwrap_or(0);
+        let mut intent = Intent::new(self.clock.now(), config, OrchestratorAddr(orchestrator));
+        let mut datagram = Vec::new();
+        loop {
+            while let Some(to) = intent.poll_transmit(&mut datagram) {
+                self.trace("sent", to, &datagram);
+                sockets.send(&datagram, to).await?;
+                datagram.clear();
+            }
+            if let Some(result) = intent.poll_event() {
+                return result.map_err(|error| match error {
+                    IntentError::NotUnderstood(why) => {
+                        SendError::NotUnderstood { addr: orchestrator, why }
+                    }
+                    IntentError::NoReceivers => SendError::NoReceivers { addr: orchestrator },
+                    _ => SendError::NoAnswer {
+                        addr: orchestrator,
+                        seconds: config.timeout.as_secs(),
+                        intents: intent.counters().intents,
+                    },
+                });
+            }
+            let next = intent.poll_timeout().unwrap_or(self.clock.now());
+            let received = tokio::select! {
+                signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
+                received = sockets.recv(&mut self.buffer) => Some(received),
+                () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
+            };
+            let now = self.clock.now();
+            if let Some((len, from)) = received {
+                let bytes = self.buffer[..len].to_vec();
+                self.trace("received", from, &bytes);
+                intent.handle_datagram(now, from, &bytes);
+            } else {
+                intent.handle_timeout(now);
+            }
+        }
+    }
+}
+
+/// The orchestrator's address; IPv4 first where a name has both, as classic orchestrators have it.
+async fn resolve(host: &str, port: u16) -> Result<SocketAddr, SendError> {
+    let failed = |source| SendError::Resolve { host: host.to_owned(), source };
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let found: Vec<SocketAddr> =
+        tokio::net::lookup_host((bare, port)).await.map_err(failed)?.collect();
+    let v4 = found.iter().find(|addr| addr.is_ipv4());
+    let none = || failed(io::Error::new(io::ErrorKind::NotFound, "no address"));
+    v4.or(found.first()).copied().ok_or_else(none)
+}

@@ -1,0 +1,63 @@
+//! How a send ended, from whatever is known at its end.
+
+use super::Session;
+use crate::error::SendError;
+use crate::event::{IgnoredReport, Reason, ReceiverReport, Report, millis};
+use mdalp_proto::transfer::Transfer;
+
+impl<F> Session<'_, F> {
+    /// The report; `error` is why the send did not complete.
+    pub(super) fn report(&self, error: Option<&SendError>) -> Report {
+        let transfer = self.transfer.as_ref();
+        let reason = error.map_or(Reason::Complete, SendError::reason);
+        let mut ignored = IgnoredReport::default();
+        if let Some(transfer) = transfer {
+            let counted = transfer.ignored();
+            ignored.strangers = counted.strangers;
+            ignored.undecodable = counted.undecodable;
+            ignored.unexpected = counted.not_an_ack + counted.wrong_tid;
+        }
+        let mut receivers = Vec::new();
+        for (lane, receiver) in self.receivers.iter().enumerate() {
+            let stats = transfer.map(|t| t.stats(lane)).unwrap_or_default();
+            ignored.duplicate_acks += stats.duplicate_acks;
+            ignored.optimistic_acks += stats.optimistic_acks;
+            ignored.crc_mismatches += stats.crc_mismatches;
+            receivers.push(ReceiverReport {
+                address: receiver.addr.to_string(),
+                name: receiver.name.clone(),
+                latency_ms: receiver.latency.map(millis),
+                bytes: stats.bytes,
+                chunks: stats.chunks,
+                first_seq: receiver.share.first_seq,
+                datagrams: stats.datagrams,
+                retransmissions: stats.retransmissions,
+                timeouts: stats.timeouts,
+                srtt_ms: transfer.and_then(|t| t.srtt(lane)).map(millis),
+                state: transfer.map_or("probing", |t| t.state(lane).name()),
+            });
+        }
+        let elapsed = self.assigned_at.map(|from| {
+            // To the last ack; without one, to now.
+            self.last_ack_at.unwrap_or_else(|| self.clock.now()) - from
+        });
+        Report {
+            reason,
+            exit_code: reason.exit_code(),
+            error: error.map(ToString::to_string),
+            tid: self.tid.map(|tid| tid.0),
+            bytes: transfer.map_or(0, Transfer::acked_bytes),
+            total_bytes: self.payload.len(),
+            chunks: transfer.map_or(0, |t| t.acked().len()),
+            total_chunks: receivers_chunks(&self.receivers),
+            verified: false,
+            elapsed_s: elapsed.unwrap_or_default().as_secs_f64(),
+            receivers,
+            ignored,
+        }
+    }
+}
+
+fn receivers_chunks(receivers: &[super::Receiver]) -> u64 {
+    receivers.iter().map(|receiver| receiver.share.chunks).sum()
+}

@@ -1,0 +1,175 @@
+//! The loop that moves datagrams until a transfer has ended.
+
+use super::Session;
+use crate::error::{Interrupt, SendError};
+use crate::event::{Event, Kind, ReceiverProgress, millis};
+use crate::sockets::Sockets;
+use mdalp_proto::time::Instant;
+use mdalp_proto::transfer::{self, LaneState, Outcome, Transfer};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Between two progress events.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// A receiver's silence is worth a line each time it has lasted so much longer.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Datagrams read before the timers are looked at again.
+const BURST: usize = 256;
+
+/// What is said again and again, and when it is due next.
+struct Reminders {
+    progress: Instant,
+    silence: Instant,
+}
+
+impl<F: FnMut(&Event)> Session<'_, F> {
+    pub(super) async fn pump<I: Future<Output = Interrupt>>(
+        &mut self,
+        transfer: &mut Transfer,
+        sockets: &Sockets,
+        mut interrupt: Pin<&mut I>,
+    ) -> Result<(), SendError> {
+        let now = self.clock.now();
+        let mut due = Reminders { progress: now + PROGRESS_EVERY, silence: now + SILENCE };
+        let (mut data, mut datagram) = (Vec::new(), Vec::new());
+        loop {
+            while let Some(event) = transfer.poll_event() {
+                self.tell(transfer, &event)?;
+            }
+            if transfer.outcome() == Some(Outcome::Complete) {
+                return Ok(());
+            }
+            while let Some(transmit) = transfer.poll_transmit() {
+                let length = transmit.range.end - transmit.range.start;
+                data.resize(usize::try_from(length).unwrap_or(0), 0);
+                self.payload.read_at(transmit.range.start, &mut data).map_err(|source| {
+                    let (name, offset) = (self.payload.name().to_owned(), transmit.range.start);
+                    SendError::Payload { name, offset, source }
+                })?;
+                datagram.clear();
+                transfer.encode(&transmit, &data, &mut datagram);
+                self.trace("sent", transmit.to, &datagram);
+                sockets.send(&datagram, transmit.to).await?;
+            }
+            let next = transfer.poll_timeout().unwrap_or(self.clock.now());
+            let next = next.min(due.progress).min(due.silence);
+            let received = tokio::select! {
+                signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
+                received = sockets.recv(&mut self.buffer) => Some(received),
+                () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
+            };
+            self.take_burst(transfer, sockets, received);
+            transfer.handle_timeout(self.clock.now());
+            self.remind(transfer, &mut due);
+        }
+    }
+
+    /// Hands `received` to the transfer, and what else has arrived: before the timers are looked
+    /// at, so that a process that was stopped for a while does not take waiting acks for lost.
+    fn take_burst(
+        &mut self,
+        transfer: &mut Transfer,
+        sockets: &Sockets,
+        mut received: Option<(usize, std::net::SocketAddr)>,
+    ) {
+        for _ in 0..BURST {
+            received = received.or_else(|| sockets.try_recv(&mut self.buffer));
+            let Some((len, from)) = received.take() else { return };
+            if self.options.datagrams {
+                let bytes = self.buffer[..len].to_vec();
+                self.trace("received", from, &bytes);
+            }
+            transfer.handle_datagram(self.clock.now(), from, &self.buffer[..len]);
+        }
+    }
+
+    /// Translates an event of the core; the end as an error, unless it is complete.
+    fn tell(&mut self, transfer: &Transfer, event: &transfer::Event) -> Result<(), SendError> {
+        let address = |session: &Self, lane: usize| session.receivers[lane].addr.to_string();
+        match *event {
+            transfer::Event::Acked { .. } => self.last_ack_at = Some(self.clock.now()),
+            transfer::Event::TimedOut { lane, seq, next } => self.emit(Kind::Retransmit {
+                address: address(self, lane),
+                seq: seq.0,
+                next_timeout_ms: millis(next),
+            }),
+            transfer::Event::State { lane, state } => {
+                self.emit(Kind::ReceiverState {
+                    address: address(self, lane),
+                    state: state.name(),
+                });
+            }
+            transfer::Event::Moved { what } => self.emit(Kind::Replan {
+                from: address(self, what.from),
+                to: address(self, what.to),
+                chunks: what.chunks.max(1),
+                reason: what.reason.name(),
+            }),
+            transfer::Event::Finished(outcome) => {
+                self.emit_progress(transfer);
+                return self.outcome(transfer, outcome);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, transfer: &Transfer, outcome: Outcome) -> Result<(), SendError> {
+        let (acked, total) = (transfer.acked_bytes(), self.payload.len());
+        let tid = transfer.tid().0;
+        match outcome {
+            Outcome::Complete => Ok(()),
+            Outcome::Deadline => {
+                let seconds = self.options.deadline.unwrap_or_default().as_secs_f64();
+                Err(SendError::Deadline { seconds, acked, total, tid })
+            }
+            _ => {
+                let silent: Vec<String> = (0..self.receivers.len())
+                    .filter(|&lane| transfer.state(lane) != LaneState::Done)
+                    .map(|lane| {
+                        let receiver = &self.receivers[lane];
+                        format!("{} ({})", receiver.addr, receiver.name)
+                    })
+                    .collect();
+                let seconds = self.options.transfer.fail_after.as_secs();
+                let silent = silent.join(", ");
+                Err(SendError::NoProgress { seconds, acked, total, tid, silent })
+            }
+        }
+    }
+
+    /// Progress ten times a second; who is silent every five seconds.
+    fn remind(&mut self, transfer: &Transfer, due: &mut Reminders) {
+        let now = self.clock.now();
+        if now >= due.progress {
+            due.progress = now + PROGRESS_EVERY;
+            self.emit_progress(transfer);
+        }
+        if now >= due.silence {
+            due.silence = now + SILENCE;
+            for lane in 0..self.receivers.len() {
+                let waiting = transfer.waiting_since(lane).map(|since| now - since);
+                if let Some(waiting) = waiting.filter(|waiting| *waiting >= SILENCE) {
+                    let address = self.receivers[lane].addr.to_string();
+                    self.emit(Kind::Silent { address, seconds: waiting.as_secs() });
+                }
+            }
+        }
+    }
+
+    fn emit_progress(&mut self, transfer: &Transfer) {
+        let progress = |(lane, receiver): (usize, &super::Receiver)| {
+            let stats = transfer.stats(lane);
+            ReceiverProgress {
+                address: receiver.addr.to_string(),
+                bytes: stats.bytes,
+                planned_bytes: receiver.share.bytes,
+                retransmissions: stats.retransmissions,
+                state: transfer.state(lane).name(),
+            }
+        };
+        let receivers = self.receivers.iter().enumerate().map(progress).collect();
+        let (bytes, total_bytes) = (transfer.acked_bytes(), self.payload.len());
+        self.emit(Kind::Progress { bytes, total_bytes, receivers });
+    }
+}

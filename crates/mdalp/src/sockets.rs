@@ -1,0 +1,94 @@
+//! The client's sockets: one for each version of IP that is needed, on a fresh ephemeral port.
+//!
+//! One socket for all receivers, as in the original, so that they see one source; a fresh port for
+//! each transaction, so that acks are hard to forge. What the network reports as errors on a UDP
+//! socket (unreachable, refused) is noise here: the next retransmission tells.
+
+use crate::error::SendError;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::UdpSocket;
+
+/// Asked for, in bytes: acks of a thousand receivers at once fit.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    v4: Option<UdpSocket>,
+    v6: Option<UdpSocket>,
+}
+
+impl Sockets {
+    /// Sockets that can reach `peer`.
+    pub(crate) fn for_peer(peer: SocketAddr) -> Result<Self, SendError> {
+        let mut sockets = Self { v4: None, v6: None };
+        sockets.ensure(peer)?;
+        Ok(sockets)
+    }
+
+    /// Opens the socket for `peer`'s version of IP if it is not open yet.
+    pub(crate) fn ensure(&mut self, peer: SocketAddr) -> Result<(), SendError> {
+        let any: SocketAddr = match peer {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let slot = if peer.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        if slot.is_none() {
+            *slot = Some(open(any).map_err(|e| SendError::socket("opening a UDP socket", e))?);
+        }
+        Ok(())
+    }
+
+    /// Whether `addr` is one of these sockets themselves.
+    pub(crate) fn is_own(&self, addr: SocketAddr) -> bool {
+        let own =
+            |socket: &UdpSocket| socket.local_addr().is_ok_and(|own| own.port() == addr.port());
+        addr.ip().is_loopback() && [&self.v4, &self.v6].into_iter().flatten().any(own)
+    }
+
+    /// Sends one datagram. What the network may recover from is no error: the chunk counts as
+    /// sent and lost.
+    pub(crate) async fn send(&self, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let Some(socket) = socket else { return Ok(()) };
+        match socket.send_to(datagram, to).await {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(SendError::socket(format!("sending to {to}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a datagram on any socket.
+    pub(crate) async fn recv(&self, buffer: &mut [u8]) -> (usize, SocketAddr) {
+        loop {
+            let ready = tokio::select! {
+                () = readable(self.v4.as_ref()) => &self.v4,
+                () = readable(self.v6.as_ref()) => &self.v6,
+            };
+            if let Some(received) = ready.as_ref().and_then(|s| s.try_recv_from(buffer).ok()) {
+                return received;
+            }
+        }
+    }
+
+    /// A datagram that has already arrived, if there is one.
+    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        [&self.v4, &self.v6].into_iter().flatten().find_map(|s| s.try_recv_from(buffer).ok())
+    }
+}
+
+async fn readable(socket: Option<&UdpSocket>) {
+    match socket {
+        Some(socket) if socket.readable().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}
+
+fn open(any: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    // Best effort: a smaller buffer costs retransmissions, nothing else.
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    UdpSocket::from_std(socket)
+}
