@@ -16,6 +16,7 @@ mod lane;
 pub mod layout;
 pub mod orchestrator;
 pub mod ranges;
+mod rate;
 pub mod receiver;
 pub mod rtt;
 pub mod source;

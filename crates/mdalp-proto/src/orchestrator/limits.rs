@@ -3,41 +3,15 @@
 //! A bare intent has 7 bytes and its answer hundreds, and sources can be forged: without limits an
 //! orchestrator would be a reflector (S16, G10). Intents are not lost by this: they wait.
 
+use crate::rate::Rate;
 use crate::source::Prefix;
 use crate::time::Instant;
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// A token bucket's speed and size. The bucket itself is one moment: when it would be full again
-/// (generic cell rate algorithm), so that a full bucket needs no memory.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    per_token: u64,
-    size: u64,
-}
-
-impl Rate {
-    const fn new(tokens_per_second: u64, size_in_tokens: u64) -> Self {
-        let per_token = 1_000_000_000 / tokens_per_second;
-        Self { per_token, size: per_token * size_in_tokens }
-    }
-
-    /// When a bucket that is full at `full_at` holds `cost` tokens.
-    fn ready_at(self, full_at: Instant, cost: u64) -> Instant {
-        let needed = self.per_token.saturating_mul(cost);
-        Instant::from_nanos(full_at.as_nanos().saturating_add(needed).saturating_sub(self.size))
-    }
-
-    fn take(self, full_at: &mut Instant, now: Instant, cost: u64) {
-        let needed = Duration::from_nanos(self.per_token.saturating_mul(cost));
-        *full_at = (*full_at).max(now) + needed;
-    }
-}
 
 /// 5 answers a second to one /24 or /56, 10 at once (H44).
-const PER_PREFIX: Rate = Rate::new(5, 10);
+const PER_PREFIX: Rate = Rate::new(5, 1, 10);
 /// 1 Mbit/s to all strangers together, in bytes; a tenth of a second's worth at once (H44).
-const TOTAL: Rate = Rate::new(125_000, 12_500);
+const TOTAL: Rate = Rate::new(125_000, 1, 12_500);
 
 /// The buckets of one orchestrator.
 #[derive(Debug, Default)]

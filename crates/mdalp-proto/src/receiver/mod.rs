@@ -1,5 +1,300 @@
 //! The receivers' rules: which chunks are taken, stored and acknowledged.
+//!
+//! One machine serves all receivers of a process that share a store, each with an address of its
+//! own. It never holds a chunk: an accepted one is named by [`Receiver::poll_append`], the shell
+//! stores it and reports the result, and only then there is an ack. What the machine remembers
+//! saves work and guards limits; the truth is in the store, so any of it may be forgotten.
+//!
+//! Not here: whether a payload is whole. [`Event::Quiet`] says when it is worth looking.
 
 mod config;
+mod owner;
+mod table;
+mod types;
 
 pub use config::Config;
+pub use types::{Ack, Append, Counters, Event, Local, Stored};
+
+use crate::ids::{SequenceNumber, TransactionId};
+use crate::source::{is_answerable, without_flow};
+use crate::time::Instant;
+use crate::wire::{ChunkCrc, DecodeError, Message, decode};
+use owner::Denied;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+use table::{Due, Refused, Table};
+
+/// [`Event::Active`] is not said more often than this of one transaction.
+const ACTIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The machine. Its verbs are those of the whole crate, see [the front page](crate), and
+/// [`poll_append`](Self::poll_append) with [`handle_appended`](Self::handle_appended).
+#[derive(Debug)]
+pub struct Receiver {
+    config: Config,
+    table: Table,
+    registered: BTreeSet<TransactionId>,
+    accepts_new: bool,
+    accepts_any: bool,
+    counters: Counters,
+    append: Option<Append>,
+    acks: VecDeque<Ack>,
+    events: VecDeque<Event>,
+    evicted: Vec<TransactionId>,
+}
+
+/// Why a datagram was dropped: the counter to raise.
+type Drop = fn(&mut Counters) -> &mut u64;
+
+impl Receiver {
+    /// A machine that has seen nothing.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            table: Table::default(),
+            registered: BTreeSet::new(),
+            accepts_new: true,
+            accepts_any: true,
+            counters: Counters::default(),
+            append: None,
+            acks: VecDeque::new(),
+            events: VecDeque::new(),
+            evicted: Vec::new(),
+        }
+    }
+
+    /// Takes one datagram that came to receiver `local`.
+    ///
+    /// Ask [`poll_append`](Self::poll_append) before the next one: it forgets the last answer.
+    pub fn handle_datagram(&mut self, now: Instant, local: Local, from: SocketAddr, bytes: &[u8]) {
+        self.append = None;
+        if let Err(counter) = self.chunk(now, local, without_flow(from), bytes) {
+            *counter(&mut self.counters) += 1;
+        }
+        self.report_evicted();
+    }
+
+    /// The chunk to store from the datagram that was just handled.
+    pub fn poll_append(&mut self) -> Option<Append> {
+        self.append.take()
+    }
+
+    /// Takes the store's answer for one chunk.
+    pub fn handle_appended(&mut self, now: Instant, append: &Append, stored: Stored) {
+        let Append { tid, seq, .. } = *append;
+        if let Some(transaction) = self.table.get_mut(tid) {
+            transaction.pending = transaction.pending.saturating_sub(1);
+        }
+        let held = match stored {
+            Stored::New => {
+                self.counters.stored += 1;
+                self.table.insert_seq(now, tid, seq.0, true, &self.config);
+                self.announce(now, tid);
+                append.crc
+            }
+            Stored::Duplicate { crc } => {
+                self.counters.duplicates += 1;
+                self.counters.conflicts += u64::from(crc != append.crc);
+                self.table.insert_seq(now, tid, seq.0, false, &self.config);
+                crc
+            }
+            Stored::Failed => {
+                self.counters.drop_not_stored += 1;
+                return;
+            }
+        };
+        let crc = append.wants_crc.then_some(held);
+        self.ack(Ack { local: append.local, to: append.from, tid, seq, crc });
+    }
+
+    /// Does what is due at `now`; nothing if nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.table.next_due(now, &self.config) {
+            self.events.push_back(match due {
+                Due::Quiet(tid) => Event::Quiet { tid },
+                Due::Idle(tid) => Event::Idle { tid },
+            });
+        }
+    }
+
+    /// The next ack to send.
+    pub fn poll_transmit(&mut self) -> Option<Ack> {
+        self.acks.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.table.next_check()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A transaction that the store holds open from before: it is watched for silence. It counts
+    /// against nobody's quota.
+    pub fn adopt(&mut self, now: Instant, tid: TransactionId) {
+        if self.table.get_mut(tid).is_none() {
+            // Nobody's quota, so it is not refused.
+            let _ = self.table.admit(now, tid, None, &self.config, &mut self.evicted);
+            self.report_evicted();
+        }
+    }
+
+    /// With [`Config::registered_only`]: chunks of `tid` are taken from now on.
+    pub fn register(&mut self, tid: TransactionId) {
+        self.registered.insert(tid);
+    }
+
+    /// Undoes [`register`](Self::register).
+    pub fn unregister(&mut self, tid: TransactionId) {
+        self.registered.remove(&tid);
+    }
+
+    /// Whether chunks of transactions that are not in memory are taken, and whether any are: how a
+    /// full disk closes the intake (F28).
+    pub fn set_accepting(&mut self, new: bool, any: bool) {
+        (self.accepts_new, self.accepts_any) = (new, any);
+    }
+
+    /// Transactions in memory.
+    pub fn transactions(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Ranges in memory, of all transactions together.
+    pub fn ranges(&self) -> usize {
+        self.table.ranges()
+    }
+
+    /// What has been counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn chunk(
+        &mut self,
+        now: Instant,
+        local: Local,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Drop> {
+        if !is_answerable(from, &self.config.own) {
+            return Err(|c| &mut c.drop_bad_source);
+        }
+        let (tid, seq, claimed, data) = match decode(bytes) {
+            Ok(Message::Data { tid, seq, crc, data }) => (tid, seq, crc, data),
+            Ok(Message::Seal(_)) => return Err(|c| &mut c.drop_seal),
+            Ok(_) => return Err(|c| &mut c.drop_unexpected),
+            Err(DecodeError::NotMdalp) => return Err(|c| &mut c.drop_not_mdalp),
+            Err(_) => return Err(|c| &mut c.drop_malformed),
+        };
+        let crc = self.check(tid, seq, claimed, data)?;
+        self.counters.chunks += 1;
+        let idle = self.config.idle;
+        let transaction = if let Some(transaction) = self.table.get_mut(tid) {
+            transaction
+        } else {
+            self.admit(now, tid, from)?
+        };
+        transaction.owners.admit(now, tid, local, from, idle).map_err(|denied| {
+            let counter: Drop = match denied {
+                Denied::NotOwner => |c| &mut c.drop_not_owner,
+                Denied::Restless => |c| &mut c.drop_restless,
+            };
+            counter
+        })?;
+        transaction.heard = now;
+        // The CRC of what is held is known to the store alone.
+        if claimed.is_none() && transaction.holds(seq.0) {
+            self.counters.duplicates += 1;
+            self.ack(Ack { local, to: from, tid, seq, crc: None });
+            return Ok(());
+        }
+        if !self.table.has_room_for(tid, seq.0, &self.config) {
+            return Err(|c| &mut c.drop_ranges);
+        }
+        if let Some(transaction) = self.table.get_mut(tid) {
+            transaction.pending += 1;
+        }
+        let data = bytes.len() - data.len()..bytes.len();
+        let wants_crc = claimed.is_some();
+        self.append = Some(Append { local, from, tid, seq, crc, data, wants_crc });
+        Ok(())
+    }
+
+    /// What can be said of a chunk without knowing its transaction. Returns its CRC.
+    fn check(
+        &self,
+        tid: TransactionId,
+        seq: SequenceNumber,
+        claimed: Option<ChunkCrc>,
+        data: &[u8],
+    ) -> Result<ChunkCrc, Drop> {
+        if !self.accepts_any {
+            return Err(|c| &mut c.drop_closed);
+        }
+        if data.len() > self.config.max_chunk {
+            return Err(|c| &mut c.drop_too_long);
+        }
+        if data.is_empty() && seq.0 != 0 {
+            return Err(|c| &mut c.drop_empty);
+        }
+        if seq.0 >= self.config.max_seq {
+            return Err(|c| &mut c.drop_seq_limit);
+        }
+        let crc = ChunkCrc::of(tid, seq, data);
+        if claimed.is_some_and(|claimed| claimed != crc) {
+            return Err(|c| &mut c.drop_crc);
+        }
+        Ok(crc)
+    }
+
+    /// Takes a transaction that is not in memory, if it may be taken.
+    fn admit(
+        &mut self,
+        now: Instant,
+        tid: TransactionId,
+        from: SocketAddr,
+    ) -> Result<&mut table::Transaction, Drop> {
+        if self.config.registered_only && !self.registered.contains(&tid) {
+            return Err(|c| &mut c.drop_unregistered);
+        }
+        if !self.accepts_new {
+            return Err(|c| &mut c.drop_no_new);
+        }
+        let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
+        let transaction = admitted.map_err(|refused| {
+            let counter: Drop = match refused {
+                Refused::Source => |c| &mut c.drop_source_quota,
+                Refused::Prefix => |c| &mut c.drop_prefix_quota,
+            };
+            counter
+        })?;
+        self.events.push_back(Event::Claimed { tid });
+        Ok(transaction)
+    }
+
+    fn ack(&mut self, ack: Ack) {
+        self.counters.acks += 1;
+        self.acks.push_back(ack);
+    }
+
+    fn announce(&mut self, now: Instant, tid: TransactionId) {
+        let Some(transaction) = self.table.get_mut(tid) else { return };
+        if now >= transaction.announced + ACTIVE_INTERVAL {
+            transaction.announced = now;
+            self.events.push_back(Event::Active { tid });
+        }
+    }
+
+    fn report_evicted(&mut self) {
+        self.counters.evicted += self.evicted.len() as u64;
+        self.events.extend(self.evicted.drain(..).map(|tid| Event::Evicted { tid }));
+    }
+}
+
+#[cfg(test)]
+mod tests;
