@@ -45,7 +45,10 @@ pub fn chunk(tid: TransactionId, seq: u64, data: &[u8]) -> NewChunk<'_> {
 }
 
 /// All chunks of a transaction.
-pub fn read(store: &dyn Store, tid: TransactionId) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+pub fn read(
+    store: &(impl crate::Query + ?Sized),
+    tid: TransactionId,
+) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
     let mut chunks = Vec::new();
     store.read(tid, SequenceNumber(0), &mut |seq, data| {
         chunks.push((seq.0, data.to_vec()));

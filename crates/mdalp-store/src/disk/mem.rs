@@ -39,8 +39,8 @@ pub enum Op {
 /// How an operation fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// EIO. After a failed flush the unflushed changes can still be read, but will never reach the
-    /// medium unless they are written again, as on ext4.
+    /// EIO. After a failed flush unflushed content can still be read, but will never reach the medium
+    /// unless it is written again, as on ext4. (Lengths go through the journal and stay pending.)
     Io,
     /// ENOSPC.
     NoSpace,
@@ -412,7 +412,7 @@ impl MemFile {
         let file = &mut sim.files[self.inode];
         match failure {
             Some(Failure::Io) if op == Op::SyncData => {
-                file.pending.clear();
+                file.pending.retain(|change| matches!(change, Change::Len(_)));
                 file.sectors.clear();
                 Err(io_error())
             }

@@ -19,10 +19,12 @@ use super::{Damage, DamageKind};
 use crate::disk::{DiskFile, read_exact_at, write_all_at};
 use crate::types::{ReceiverId, Share, UnixMillis};
 
-/// Appends index, footer and trailer at `at` and ends the file there. Flushes nothing. Returns where
-/// each transaction's index now is.
+/// Appends index, footer and trailer at `at` and ends the file there. Returns where each transaction's
+/// index now is.
 ///
-/// `durable`: all records before were flushed.
+/// `durable`: all records before were flushed, and this is to be flushed too. The trailer comes after a
+/// flush of its own: it vouches for an index that opening does not look at. If anything here fails, the
+/// segment is as good as before, only not sealed.
 pub(super) fn seal(
     file: &impl DiskFile,
     id: SegmentId,
@@ -60,9 +62,18 @@ pub(super) fn seal(
     Header::of(kind::INDEX, 0, 0, 0, &entries).encode(id.seed(), &entries, &mut bytes);
     let footer_at = at + bytes.len() as u64;
     Header::of(kind::FOOTER, 0, 0, 0, &body).encode(id.seed(), &body, &mut bytes);
-    Header::of(kind::TRAILER, 0, footer_at, 0, &[]).encode(id.seed(), &[], &mut bytes);
     write_all_at(file, &bytes, at)?;
-    file.set_len(at + bytes.len() as u64)?;
+    let trailer_at = at + bytes.len() as u64;
+    file.set_len(trailer_at + HEADER as u64)?;
+    if durable {
+        file.sync_data()?;
+    }
+    bytes.clear();
+    Header::of(kind::TRAILER, 0, footer_at, 0, &[]).encode(id.seed(), &[], &mut bytes);
+    write_all_at(file, &bytes, trailer_at)?;
+    if durable {
+        file.sync_data()?;
+    }
     Ok(slices)
 }
 

@@ -172,11 +172,8 @@ impl<D: Disk> Opening<'_, D> {
         let (mut segment, receivers) = segment_of(Arc::clone(&file), id, contents);
         match sealed {
             Ok(slices) => segment.sealed(&slices),
-            Err(error) if is_full(&error) => return Ok(Some((segment, receivers))),
+            Err(error) if is_full(&error) => {}
             Err(error) => return Err(failed("sealing a segment")(error)),
-        }
-        if self.fsync {
-            file.sync_data().map_err(failed("flushing a segment"))?;
         }
         Ok(Some((segment, receivers)))
     }

@@ -120,13 +120,8 @@ impl<D: Disk> SegmentLog<D> {
                 segment.forget();
             }
             // Its chunks are safe, and found by scanning: only opening takes longer.
-            Err(error) if is_full(&error) => return Ok(()),
+            Err(error) if is_full(&error) => {}
             Err(error) => return Err(inner.poisoned("sealing a segment", &error)),
-        }
-        if self.fsync()
-            && let Err(error) = file.sync_data()
-        {
-            return Err(inner.poisoned("flushing a segment", &error));
         }
         Ok(())
     }

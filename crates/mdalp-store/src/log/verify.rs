@@ -55,12 +55,9 @@ impl<D: Disk> SegmentLog<D> {
         let Some(segment) = inner.catalog.segments.get_mut(&number) else { return Ok(()) };
         let durable = self.options.durability == Durability::Fsync;
         let file = Arc::clone(&segment.file);
-        let mut sealed = footer::seal(&*file, segment.id, found.end, durable, &found.contents);
+        let sealed = footer::seal(&*file, segment.id, found.end, durable, &found.contents);
         segment.parts = found.contents.parts;
         segment.damage = found.contents.damage;
-        if durable && sealed.is_ok() {
-            sealed = file.sync_data().and(sealed);
-        }
         match sealed {
             Ok(slices) => segment.sealed(&slices),
             // Kept in memory, found again by the next opening or check.

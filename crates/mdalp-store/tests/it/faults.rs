@@ -1,0 +1,267 @@
+//! Power cuts at every operation, every operation failing, every byte damaged.
+
+use mdalp_proto::ids::TransactionId;
+use mdalp_store::conformance::chunk;
+use mdalp_store::disk::Disk;
+use mdalp_store::disk::mem::{Failure, MemDisk, Op};
+use mdalp_store::{
+    AppendError, ChunkLog, DamageKind, Durability, Limits, OpenError, Options, Query, Reader,
+    SegmentLog, StoreError, TransactionInfo, Transactions, UnixMillis,
+};
+
+use crate::support::{Promises, choices, open, options, workload};
+
+const SMALL: u64 = 4 << 10;
+
+fn fsync() -> Options {
+    options(Durability::Fsync, SMALL)
+}
+
+/// Runs the workload on a new disk on which `prepare` arranged an accident.
+fn run(options: Options, prepare: impl Fn(&MemDisk)) -> (MemDisk, Promises) {
+    let disk = MemDisk::new();
+    let mut promises = Promises::default();
+    prepare(&disk);
+    if let Ok(log) = SegmentLog::open(disk.clone(), options) {
+        workload(&log, &mut promises);
+    }
+    (disk, promises)
+}
+
+/// Opens, checks, opens again: nothing may change by that.
+fn reopen_and_check(disk: &MemDisk, promises: &Promises, options: Options) {
+    promises.check(&Reader::open(disk).unwrap());
+    let log = open(disk, options);
+    promises.check(&log);
+    let before = (log.list().unwrap(), log.receivers().unwrap());
+    drop(log);
+    let log = open(disk, options);
+    assert_eq!((log.list().unwrap(), log.receivers().unwrap()), before);
+    assert_eq!(log.recovery().torn, []);
+    assert_eq!(log.verify().unwrap(), log.recovery().damage);
+}
+
+/// Every subset of few pending changes; of many: none, all, each alone, each missing, and some.
+fn fates(disk: &MemDisk) -> Vec<MemDisk> {
+    let pending = disk.pending();
+    let all = if pending < 64 { (1_u64 << pending) - 1 } else { u64::MAX };
+    let mut masks: Vec<u64> = if pending <= 5 {
+        (0..=all).collect()
+    } else {
+        let each = (0..pending.min(64)).flat_map(|bit| [1 << bit, all & !(1 << bit)]);
+        [0, all, all >> 1, all >> 2].into_iter().chain(each).collect()
+    };
+    masks.extend((0..4).map(|seed| choices(seed)() & all));
+    let crash = |mask: u64| {
+        let disk = disk.fork();
+        let mut bit = 0;
+        disk.crash(|| {
+            bit += 1;
+            mask >> ((bit - 1) % 64)
+        });
+        disk
+    };
+    masks.into_iter().map(crash).collect()
+}
+
+#[test]
+fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
+    let operations = run(fsync(), |_| {}).0.operations();
+    assert!(operations > 50);
+    for at in 0..=operations {
+        let (disk, promises) = run(fsync(), |disk| disk.inject(Op::Any, at, Failure::PowerCut));
+        for disk in fates(&disk) {
+            reopen_and_check(&disk, &promises, fsync());
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_during_recovery_loses_nothing_acknowledged() {
+    let operations = run(fsync(), |_| {}).0.operations();
+    for at in 0..=operations {
+        let (disk, promises) = run(fsync(), |disk| disk.inject(Op::Any, at, Failure::PowerCut));
+        disk.crash(choices(at));
+        for during in 0.. {
+            let disk = disk.fork();
+            disk.inject(Op::Any, during, Failure::PowerCut);
+            if SegmentLog::open(disk.clone(), fsync()).is_ok() {
+                break;
+            }
+            for disk in [1, 2, 3].map(|seed| {
+                let disk = disk.fork();
+                disk.crash(choices(seed));
+                disk
+            }) {
+                reopen_and_check(&disk, &promises, fsync());
+            }
+        }
+    }
+}
+
+#[test]
+fn any_failing_operation_followed_by_a_power_cut_loses_nothing_acknowledged() {
+    let operations = run(fsync(), |_| {}).0.operations();
+    let failures = [Failure::Io, Failure::NoSpace, Failure::Short(0), Failure::Short(37)];
+    for failure in failures {
+        for at in 0..operations {
+            let (disk, mut promises) = run(fsync(), |disk| disk.inject(Op::Any, at, failure));
+            // First the process ends; what the next one believes must survive the machine.
+            disk.kill();
+            let log = open(&disk, fsync());
+            promises.check(&log);
+            workload(&log, &mut promises);
+            promises.check(&log);
+            disk.crash(choices(at));
+            reopen_and_check(&disk, &promises, fsync());
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_acknowledged_without_flushing() {
+    let options = options(Durability::Process, SMALL);
+    let operations = run(options, |_| {}).0.operations();
+    for at in 0..=operations {
+        let (disk, mut promises) = run(options, |disk| disk.inject(Op::Any, at, Failure::PowerCut));
+        disk.kill();
+        reopen_and_check(&disk, &promises, options);
+        // From now on with flushing: what was there before must become durable too.
+        let log = open(&disk, fsync());
+        workload(&log, &mut promises);
+        disk.crash(|| 0);
+        reopen_and_check(&disk, &promises, fsync());
+    }
+}
+
+#[test]
+fn a_power_cut_without_flushing_never_gives_wrong_bytes() {
+    let options = options(Durability::Process, SMALL);
+    for seed in 0..200 {
+        let (disk, _) = run(options, |_| {});
+        disk.crash(choices(seed));
+        let log = open(&disk, options);
+        log.verify().unwrap();
+        Promises::default().check(&log);
+    }
+}
+
+#[test]
+fn one_damaged_bit_costs_one_chunk_which_is_reported_and_taken_again() {
+    // One sealed segment and one that is being written.
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let all: Vec<_> = (0..36).map(|seq| (1 + seq % 2, seq)).collect();
+    for batch in all.chunks(4) {
+        Promises::default().append(&log, 0, batch);
+    }
+    disk.kill();
+    let segments = disk.list().unwrap();
+    assert_eq!(segments.len(), 3, "the last one is prepared");
+    let mut lost_some = 0;
+    for &segment in &segments[..2] {
+        for byte in 0..disk.written(segment) {
+            let disk = disk.fork();
+            disk.flip_bit(segment, byte * 8 + byte % 8);
+            let log = open(&disk, fsync());
+            let damage = log.verify().unwrap();
+            let held: u64 = log.list().unwrap().iter().map(|summary| summary.chunks).sum();
+            assert!(held + 1 >= all.len() as u64, "segment {segment} byte {byte}: {held} left");
+            if held == all.len() as u64 {
+                Promises::default().check(&log);
+                continue;
+            }
+            lost_some += 1;
+            assert!(!damage.is_empty() || !log.recovery().torn.is_empty());
+            let mut promises = Promises::default();
+            promises.check(&log);
+            promises.append(&log, 0, &all);
+            promises.check(&log);
+            drop(log);
+            promises.check(&open(&disk, fsync()));
+        }
+    }
+    assert!(lost_some > 0);
+}
+
+#[test]
+fn both_segment_headers_damaged_is_reported_and_the_file_is_left_alone() {
+    let (disk, _) = run(fsync(), |_| {});
+    disk.kill();
+    let segment = disk.list().unwrap()[0];
+    disk.flip_bit(segment, 20 * 8);
+    disk.flip_bit(segment, (512 + 20) * 8);
+    let log = open(&disk, fsync());
+    assert_eq!(log.recovery().damage[0].kind, DamageKind::Segment);
+    Promises::default().check(&log);
+    assert!(disk.list().unwrap().contains(&segment));
+}
+
+#[test]
+fn a_failed_flush_is_never_repeated() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    promises.append(&log, 0, &[(1, 1)]);
+    disk.inject(Op::SyncData, 0, Failure::Io);
+    promises.append(&log, 0, &[(1, 2)]);
+    let operations = disk.operations();
+    promises.append(&log, 0, &[(1, 3)]);
+    assert_eq!(log.begin(TransactionId(9), &TransactionInfo::default()), Err(StoreError::Poisoned));
+    assert_eq!(disk.operations(), operations);
+    assert_eq!(promises.held.values().map(std::collections::BTreeSet::len).sum::<usize>(), 1);
+    assert_eq!(log.poison().unwrap().doing, "flushing a segment");
+}
+
+#[test]
+fn a_full_disk_closes_intake_and_room_opens_it() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    promises.append(&log, 0, &[(1, 0)]);
+    disk.inject(Op::Allocate, 0, Failure::NoSpace);
+    disk.inject(Op::Allocate, 1, Failure::NoSpace);
+    let mut refused = 0;
+    for seq in 1..60 {
+        let before = promises.held[&TransactionId(1)].len();
+        promises.append(&log, 0, &[(1, seq)]);
+        refused += u32::from(promises.held[&TransactionId(1)].len() == before);
+    }
+    assert_eq!(refused, 2);
+    assert_eq!(log.poison(), None);
+    promises.check(&log);
+}
+
+#[test]
+fn low_space_refuses_new_transactions_first_and_chunks_later() {
+    let disk = MemDisk::new();
+    disk.set_capacity(Some(1 << 20));
+    let limits = Limits { min_free_for_new: 64 << 10, min_free_for_append: 32 << 10 };
+    let log = open(&disk, Options { limits, ..fsync() });
+    let mut results = Vec::new();
+    let chunk = |tid, seq| mdalp_store::conformance::chunk(TransactionId(tid), seq, b"x");
+    let mut put = |tid, seq| {
+        mdalp_store::ChunkLog::append(&log, Default::default(), &[chunk(tid, seq)], &mut results);
+        results[0]
+    };
+    assert!(put(1, 0).is_ok());
+    disk.set_capacity(Some(60 << 10));
+    let begin = || log.begin(TransactionId(9), &TransactionInfo::default());
+    // A tenth of this disk is less than the limit.
+    assert_eq!(begin(), Ok(()));
+    disk.set_capacity(Some(16 << 10));
+    assert_eq!(log.begin(TransactionId(8), &TransactionInfo::default()), Err(StoreError::Full));
+    assert_eq!(put(1, 1), Err(AppendError::Full));
+    assert!(put(1, 0).is_ok(), "a duplicate needs no room");
+    disk.set_capacity(None);
+    assert!(put(1, 1).is_ok());
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    assert!(matches!(SegmentLog::open(disk.clone(), fsync()), Err(OpenError::Locked)));
+    drop(log);
+    open(&disk, fsync());
+}
