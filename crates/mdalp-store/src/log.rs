@@ -216,6 +216,8 @@ struct Active {
     number: u64,
     seed: u32,
     end: u64,
+    /// How far room is allocated: beyond it a write could fail, and that would poison the log.
+    limit: u64,
     /// All but the parts, which the catalog has.
     contents: Contents,
 }

@@ -194,7 +194,7 @@ impl Sim {
     fn room_for(&self, inode: usize, len: u64) -> io::Result<()> {
         let grown = len.saturating_sub(self.files[inode].view.len);
         match self.capacity {
-            Some(capacity) if self.used() + grown > capacity => {
+            Some(capacity) if grown > 0 && self.used() + grown > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),

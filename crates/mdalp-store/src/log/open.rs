@@ -148,6 +148,7 @@ impl<D: Disk> Opening<'_, D> {
             return Ok(None);
         }
         let continued = last && !sealed;
+        let limit = bytes.len() as u64;
         let (end, dirty) = (end as usize, dirty as usize);
         bytes[end..dirty].fill(0);
         let from = if self.fsync { 0 } else { end };
@@ -158,7 +159,7 @@ impl<D: Disk> Opening<'_, D> {
         if continued {
             let receivers = contents.receivers.clone();
             let mut active =
-                Active { number: id.number, seed: id.seed(), end: end as u64, contents };
+                Active { number: id.number, seed: id.seed(), end: end as u64, limit, contents };
             let contents = Contents {
                 parts: mem::take(&mut active.contents.parts),
                 damage: mem::take(&mut active.contents.damage),

@@ -5,7 +5,7 @@ use mdalp_proto::ids::TransactionId;
 use super::codec::{Put, fits, release_byte};
 use super::format::{HEADER, Header, kind};
 use super::write::Room;
-use super::{Inner, SegmentLog};
+use super::{Active, Inner, SegmentLog};
 use crate::disk::Disk;
 use crate::types::{
     Receipt, ReceiverId, ReceiverName, Release, State, StoreError, TransactionInfo,
@@ -25,8 +25,8 @@ impl<D: Disk> SegmentLog<D> {
         if header.record_len() > self.max_record() {
             return Err(StoreError::TooLong);
         }
-        let end = inner.active.as_ref().map(|active| active.end + header.record_len());
-        if end.is_none_or(|end| end > self.options.segment_bytes) {
+        let fits = |active: &Active| active.end + header.record_len() <= active.limit;
+        if !inner.active.as_ref().is_some_and(fits) {
             self.roll(inner)?;
         }
         let Some(active) = &inner.active else { return Err(StoreError::Full) };

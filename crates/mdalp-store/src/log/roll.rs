@@ -98,7 +98,8 @@ impl<D: Disk> SegmentLog<D> {
             header.encode(id.seed(), &body, &mut inner.buf);
             contents.receivers.insert(ReceiverId(at as u16), receiver.clone());
         }
-        inner.active = Some(Active { number, seed: id.seed(), end: START, contents });
+        let limit = self.options.segment_bytes;
+        inner.active = Some(Active { number, seed: id.seed(), end: START, limit, contents });
         if !inner.buf.is_empty() {
             self.write(inner)?;
         }

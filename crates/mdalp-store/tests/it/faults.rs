@@ -157,9 +157,9 @@ fn one_damaged_bit_costs_one_chunk_which_is_reported_and_taken_again() {
     }
     disk.kill();
     let segments = disk.list().unwrap();
-    assert_eq!(segments.len(), 3, "the last one is prepared");
+    assert_eq!(segments.len(), 2);
     let mut lost_some = 0;
-    for &segment in &segments[..2] {
+    for segment in segments {
         for byte in 0..disk.written(segment) {
             let disk = disk.fork();
             disk.flip_bit(segment, byte * 8 + byte % 8);
