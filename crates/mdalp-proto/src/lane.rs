@@ -8,6 +8,7 @@ use crate::ids::{ReceiverAddr, SequenceNumber};
 use crate::ranges::RangeSet;
 use crate::rtt::{RtoConfig, RttEstimator};
 use crate::time::Instant;
+use crate::transfer::Target;
 use crate::wire::ChunkCrc;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -91,6 +92,7 @@ pub(crate) struct Lane {
     pub(crate) stats: LaneStats,
     pub(crate) rtt: RttEstimator,
     pub(crate) uses_crc: bool,
+    pub(crate) can_seal: bool,
     window: usize,
     /// Bytes that may be in flight; only a window of more than one is ever held back by it.
     congestion_window: u64,
@@ -120,14 +122,15 @@ pub(crate) struct Send {
 }
 
 impl Lane {
-    pub(crate) fn new(addr: ReceiverAddr, window: u16, uses_crc: bool, rto: RtoConfig) -> Self {
+    pub(crate) fn new(target: &Target, rto: RtoConfig) -> Self {
         Self {
-            addr,
+            addr: target.addr,
             state: LaneState::Probing,
             stats: LaneStats::default(),
             rtt: RttEstimator::new(rto),
-            uses_crc,
-            window: usize::from(window.max(1)),
+            uses_crc: target.crc,
+            can_seal: target.seal,
+            window: usize::from(target.window.max(1)),
             congestion_window: MAX_BYTES_IN_FLIGHT,
             recovery_until: Instant::ZERO,
             queue: RangeSet::new(),
@@ -162,6 +165,18 @@ impl Lane {
         self.queue.union_with(chunks);
     }
 
+    /// Whether this receiver has the chunk, or is to get it: another copy belongs elsewhere.
+    pub(crate) fn has(&self, seq: u64) -> bool {
+        self.acked.contains(seq)
+            || self.queue.contains(seq)
+            || self.flights.iter().any(|flight| flight.seq == seq)
+    }
+
+    /// The servers say that this chunk is not there: it must be sent as if it never was.
+    pub(crate) fn forget(&mut self, seq: u64) {
+        self.acked.remove(seq);
+    }
+
     /// Takes up to `count` of the last queued chunks away.
     pub(crate) fn take_queued(&mut self, count: u64) -> RangeSet {
         self.queue.split_off_last(count)
@@ -184,6 +199,11 @@ impl Lane {
         self.given_away.insert(flight.seq, flight.crc);
         self.rest_if_idle();
         Some(flight.seq)
+    }
+
+    /// The chunk that was sent longest ago.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.flights.front().map(|f| f.seq)
     }
 
     /// When the chunk that was sent longest ago was first sent.

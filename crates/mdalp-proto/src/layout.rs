@@ -57,6 +57,11 @@ impl Layout {
         range.end - range.start
     }
 
+    /// How many bytes a full chunk has.
+    pub fn chunk(&self) -> u64 {
+        self.chunk
+    }
+
     /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.end.0 == 0

@@ -4,12 +4,14 @@
 //! Ends in every case: complete, or failed when nobody has acknowledged anything for a while. Does
 //! not ask for the assignment ([`crate::intent`]), hold the payload or measure latencies.
 
+mod balance;
 mod policy;
+mod seal;
 mod types;
 
 pub use crate::lane::{LaneState, LaneStats};
 pub use policy::{Adaptive, LaneView, Latency, Move, MoveReason, Policy, Single};
-pub use types::{Event, Ignored, Outcome, Plan, Target, TransferConfig, Transmit};
+pub use types::{Content, Event, Ignored, Outcome, Plan, Target, TransferConfig, Transmit};
 
 use crate::ids::{SequenceNumber, TransactionId};
 use crate::lane::{AckOutcome, Lane, Send};
@@ -17,14 +19,16 @@ use crate::layout::Layout;
 use crate::ranges::RangeSet;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, Message, decode, encode_data_header};
+use balance::LaneExtra;
+use seal::Sealing;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Optimistic acks that make a receiver suspect (H40).
 const OPTIMISTIC_LIMIT: u64 = 16;
-/// Refusals that make a receiver suspect, and over how long they must come (F25).
-const REFUSALS: (u32, Duration) = (3, Duration::from_secs(2));
+
+static NOTHING: RangeSet = RangeSet::new();
 
 /// The machine.
 #[derive(Debug)]
@@ -36,25 +40,18 @@ pub struct Transfer {
     extras: Vec<LaneExtra>,
     by_addr: BTreeMap<SocketAddr, usize>,
     policy: Box<dyn Policy>,
-    acked: RangeSet,
+    /// The chunks that have at least 1, 2, … copies: one set for each copy that is wanted.
+    acked: Vec<RangeSet>,
     acked_bytes: u64,
-    /// Whether any chunk ever moved: only then can two lanes have the same one.
-    moved: bool,
+    /// Whether two lanes may have the same chunk: never, before one has moved.
+    shared: bool,
+    sealing: Sealing,
     last_progress: Instant,
+    last_event: Instant,
     outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
     outcome: Option<Outcome>,
     ignored: Ignored,
-}
-
-/// What the transfer keeps about a lane that is no lane's business.
-#[derive(Clone, Copy, Debug, Default)]
-struct LaneExtra {
-    was_suspect: bool,
-    active_since: Instant,
-    next_probe: Instant,
-    refusals: u32,
-    first_refusal: Instant,
 }
 
 impl Transfer {
@@ -66,14 +63,18 @@ impl Transfer {
         targets: &[Target],
         policy: Box<dyn Policy>,
     ) -> Self {
+        let copies = config.copies.clamp(1, targets.len().max(1));
+        let share_of = |at: usize| {
+            let share = plan.shares.get(at).copied().unwrap_or_default();
+            share.chunks.checked_sub(1).map(|after| share.first_seq..=share.first_seq + after)
+        };
         let mut lanes = Vec::with_capacity(targets.len());
         let mut by_addr = BTreeMap::new();
-        for (at, (target, share)) in targets.iter().zip(&plan.shares).enumerate() {
-            let mut lane = Lane::new(target.addr, target.window, target.crc, config.rto);
-            if let Some(after) = share.chunks.checked_sub(1) {
-                let chunks = std::iter::once(share.first_seq..=share.first_seq + after).collect();
-                lane.assign(&chunks);
-            }
+        for (at, target) in targets.iter().enumerate() {
+            let mut lane = Lane::new(target, config.rto);
+            // Its own share, and for further copies those of its neighbours.
+            let neighbours = (0..copies).map(|n| (at + targets.len() - n) % targets.len());
+            lane.assign(&neighbours.filter_map(share_of).collect());
             lanes.push(lane);
             by_addr.insert(target.addr.0, at);
         }
@@ -85,16 +86,18 @@ impl Transfer {
             lanes,
             by_addr,
             policy,
-            acked: RangeSet::new(),
+            acked: vec![RangeSet::new(); copies],
             acked_bytes: 0,
-            moved: false,
+            shared: copies > 1,
+            sealing: Sealing::default(),
             last_progress: now,
+            last_event: now,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             outcome: None,
             ignored: Ignored::default(),
         };
-        transfer.finish_if_complete();
+        transfer.finish_if_complete(now);
         for at in 0..transfer.lanes.len() {
             transfer.pump(now, at);
         }
@@ -112,8 +115,11 @@ impl Transfer {
             return;
         };
         match decode(datagram) {
-            Ok(Message::Ack { tid, .. }) if tid != self.tid => self.ignored.wrong_tid += 1,
+            Ok(Message::Ack { tid, .. } | Message::SealReply { tid, .. }) if tid != self.tid => {
+                self.ignored.wrong_tid += 1;
+            }
             Ok(Message::Ack { seq, crc, .. }) => self.handle_ack(now, at, seq, crc),
+            Ok(Message::SealReply { verdict, .. }) => self.handle_verdict(now, at, verdict),
             Ok(_) => self.ignored.not_an_ack += 1,
             Err(_) => self.ignored.undecodable += 1,
         }
@@ -134,39 +140,31 @@ impl Transfer {
             extra.active_since = now;
             self.events.push_back(Event::State { lane: at, state: LaneState::Active });
         }
-        if self.acked.insert(seq.0) {
+        let level = self.acked.iter_mut().find_map(|held| held.insert(seq.0).then_some(()));
+        if level.is_some() {
             let bytes = self.layout.len(seq);
             let stats = &mut self.lanes[at].stats;
             stats.chunks += 1;
             stats.bytes += bytes;
-            self.acked_bytes += bytes;
+            if self.is_acked(seq.0) {
+                self.acked_bytes += bytes;
+            }
             self.events.push_back(Event::Acked { lane: at, seq, bytes, rtt });
         }
-        // Whoever else has it, queued or in flight, need not send it.
         self.lanes[at].cancel(seq.0);
-        if self.moved {
+        if self.shared && self.is_acked(seq.0) {
+            // Whoever else has it, queued or in flight, need not send it.
             self.lanes.iter_mut().for_each(|lane| lane.cancel(seq.0));
         }
-        self.finish_if_complete();
+        self.finish_if_complete(now);
         self.drain_suspects(now);
         self.rebalance(now);
         self.pump(now, at);
     }
 
-    /// The operating system reports that nothing listens at `addr`. A hint only, for it can be
-    /// forged: the next retransmission still happens, and only several over some time make the
-    /// receiver suspect (F25).
-    pub fn handle_unreachable(&mut self, now: Instant, addr: SocketAddr) {
-        let Some(&at) = self.by_addr.get(&addr) else { return };
-        let extra = &mut self.extras[at];
-        if extra.refusals == 0 {
-            extra.first_refusal = now;
-        }
-        extra.refusals += 1;
-        let refused = extra.refusals >= REFUSALS.0 && now - extra.first_refusal >= REFUSALS.1;
-        if refused && self.outcome.is_none() {
-            self.suspect(now, at);
-        }
+    /// Whether as many receivers have this chunk as are wanted.
+    fn is_acked(&self, seq: u64) -> bool {
+        self.acked().contains(seq)
     }
 
     /// Does what is due at `now`. Early calls do nothing.
@@ -196,125 +194,25 @@ impl Transfer {
                 self.probe_suspect(now, at);
             }
         }
+        self.ask_again(now);
         self.drain_suspects(now);
         self.rebalance(now);
         for at in 0..self.lanes.len() {
             self.pump(now, at);
         }
+        self.check_for_black_hole();
     }
 
-    fn probe_suspect(&mut self, now: Instant, at: usize) {
-        if now < self.extras[at].next_probe {
-            return;
-        }
-        self.extras[at].next_probe = now + self.probe_interval();
-        let acked = &self.acked;
-        let Some(last) = acked.missing_below(self.layout.chunks()).last() else { return };
-        let send = self.lanes[at].probe(|seq| !acked.contains(seq), last);
-        self.moved = true;
-        self.transmit(at, send);
-    }
-
-    /// Rarely while others answer; as often as the protocol allows when nobody does.
-    fn probe_interval(&self) -> Duration {
-        let somebody = self.lanes.iter().any(|lane| lane.state == LaneState::Active);
-        if somebody { self.config.suspect_probe } else { self.config.rto.max }
-    }
-
-    fn may_move(&self) -> bool {
-        self.config.reassign && self.policy.reassigns()
-    }
-
-    fn suspect(&mut self, now: Instant, at: usize) {
-        if self.lanes[at].state == LaneState::Suspect {
-            return;
-        }
-        self.lanes[at].suspect();
-        self.extras[at].was_suspect = true;
-        self.extras[at].next_probe = now + self.probe_interval();
-        self.events.push_back(Event::State { lane: at, state: LaneState::Suspect });
-        self.drain_suspects(now);
-    }
-
-    /// Gives what suspects have to receivers that answer. If none does, everything stays where it
-    /// is: in an outage of the whole network every receiver is as good as any other.
-    fn drain_suspects(&mut self, now: Instant) {
-        if !self.may_move() {
-            return;
-        }
-        for from in 0..self.lanes.len() {
-            if self.lanes[from].state != LaneState::Suspect || !self.lanes[from].has_work() {
-                continue;
-            }
-            let takers: Vec<usize> =
-                (0..self.lanes.len()).filter(|&to| self.can_take(now, to)).collect();
-            if takers.is_empty() {
-                return;
-            }
-            let mut chunks = self.lanes[from].take_all();
-            self.extras[from].next_probe = now + self.probe_interval();
-            let costs: Vec<f64> = takers
-                .iter()
-                .map(|&to| self.lanes[to].service_time(now).map_or(1.0, |cost| cost.as_secs_f64()))
-                .collect();
-            let portions = crate::split::byte_shares(chunks.len(), &costs);
-            for (&to, portion) in takers.iter().zip(portions) {
-                let part = chunks.split_off_last(portion);
-                if part.is_empty() {
-                    continue;
-                }
-                self.lanes[to].assign(&part);
-                self.moved = true;
-                let what = Move { from, to, chunks: portion, reason: MoveReason::Suspect };
-                self.events.push_back(Event::Moved { what });
-                self.pump(now, to);
-            }
-        }
-    }
-
-    /// Whether a suspect's chunks are in better hands here. An answer that has been owed for long
-    /// is no sign of life; and right after an outage of everything, the others deserve the time of
-    /// one retransmission to come back too.
-    fn can_take(&self, now: Instant, at: usize) -> bool {
-        let (lane, extra) = (&self.lanes[at], &self.extras[at]);
-        lane.state == LaneState::Active
-            && lane.waiting_since().is_none_or(|since| now - since < self.config.suspect_after / 4)
-            && !(extra.was_suspect && now - extra.active_since <= self.config.rto.max)
-    }
-
-    /// Lets the policy move chunks, as long as it finds something to improve.
-    fn rebalance(&mut self, now: Instant) {
-        let idle = |lane: &Lane| lane.state == LaneState::Active && !lane.has_work();
-        if self.outcome.is_some() || !self.may_move() || !self.lanes.iter().any(idle) {
-            return;
-        }
-        // Each round gives an idle lane work, so that there are at most as many rounds as lanes.
-        for _ in 0..self.lanes.len() {
-            let view: Vec<LaneView> = (0..self.lanes.len()).map(|at| self.view(now, at)).collect();
-            let Some(what) = self.policy.rebalance(&view) else { return };
-            let chunks = if what.chunks > 0 {
-                self.lanes[what.from].take_queued(what.chunks)
-            } else {
-                let oldest = self.lanes[what.from].give_away_oldest();
-                oldest.into_iter().map(|seq| seq..=seq).collect()
-            };
-            self.lanes[what.to].assign(&chunks);
-            self.moved = true;
-            self.events.push_back(Event::Moved { what });
-            self.pump(now, what.to);
-            self.pump(now, what.from);
-        }
-    }
-
-    fn view(&self, now: Instant, at: usize) -> LaneView {
-        let lane = &self.lanes[at];
-        LaneView {
-            state: lane.state,
-            was_suspect: self.extras[at].was_suspect,
-            queued: lane.queued(),
-            in_flight: lane.in_flight() as u64,
-            service: lane.service_time(now),
-            oldest: lane.oldest_sent().map(|sent| now - sent),
+    /// Large chunks to everybody, at least three timeouts everywhere, and not one ack: a path that
+    /// drops large datagrams looks like this, and nothing will come of waiting.
+    fn check_for_black_hole(&mut self) {
+        let large = self.layout.chunk() > u64::from(crate::wire::CLASSIC_CHUNK);
+        let silent = |lane: &Lane| {
+            lane.state == LaneState::Probing && (lane.stats.timeouts >= 3 || !lane.has_work())
+        };
+        let sent = self.lanes.iter().any(|lane| lane.stats.timeouts >= 3);
+        if large && sent && self.acked[0].is_empty() && self.lanes.iter().all(silent) {
+            self.finish(Outcome::NothingArrives);
         }
     }
 
@@ -340,15 +238,16 @@ impl Transfer {
         Transmit {
             to: self.lanes[lane].addr.0,
             lane,
+            content: Content::Chunk,
             seq: send.seq,
             range: self.layout.range(send.seq),
             attempt: send.attempt,
         }
     }
 
-    fn finish_if_complete(&mut self) {
-        if self.acked.len() == self.layout.chunks() {
-            self.finish(Outcome::Complete);
+    fn finish_if_complete(&mut self, now: Instant) {
+        if self.acked().len() == self.layout.chunks() && !self.start_sealing(now) {
+            self.finish(Outcome::Complete { verified: false });
         }
     }
 
@@ -367,6 +266,9 @@ impl Transfer {
 
     /// Writes the datagram of `transmit` to `out`; `data` is the payload's `transmit.range`.
     pub fn encode(&mut self, transmit: &Transmit, data: &[u8], out: &mut Vec<u8>) {
+        if transmit.content == Content::Seal {
+            return self.encode_seal(out);
+        }
         let lane = &mut self.lanes[transmit.lane];
         let crc = lane.uses_crc.then(|| ChunkCrc::of(self.tid, transmit.seq, data));
         if let Some(crc) = crc {
@@ -382,6 +284,8 @@ impl Transfer {
             return None;
         }
         let mut next = self.last_progress + self.config.fail_after;
+        next = next.min(self.sealing.next_at().unwrap_or(Instant::NEVER));
+        next = next.min(self.rebalance_at().unwrap_or(Instant::NEVER));
         next = next.min(self.config.deadline.unwrap_or(Instant::NEVER));
         for (lane, extra) in self.lanes.iter().zip(&self.extras) {
             next = next.min(lane.rto_at().unwrap_or(Instant::NEVER));
@@ -416,9 +320,9 @@ impl Transfer {
         self.acked_bytes
     }
 
-    /// Chunks that are acknowledged, by anyone.
+    /// Chunks that as many receivers have acknowledged as are wanted.
     pub fn acked(&self) -> &RangeSet {
-        &self.acked
+        self.acked.last().unwrap_or(&NOTHING)
     }
 
     /// Chunks that this receiver has acknowledged.

@@ -92,6 +92,12 @@ pub trait Policy: Send + std::fmt::Debug {
     /// One move that makes things better now, or none. Asked again after each move that is made,
     /// and whenever a receiver runs idle or time passes.
     fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move>;
+
+    /// How long from now [`Policy::rebalance`] may have an answer although nothing happens until
+    /// then; `None` if never.
+    fn due_in(&self, _lanes: &[LaneView]) -> Option<Duration> {
+        None
+    }
 }
 
 /// Shares by latency, fixed at the start: the classic mode 1.
@@ -159,6 +165,13 @@ impl Policy for Adaptive {
     fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move> {
         steal_queued(lanes, |_| true).or_else(|| take_overdue(lanes))
     }
+
+    fn due_in(&self, lanes: &[LaneView]) -> Option<Duration> {
+        let cost = lanes[fastest_idle(lanes, |_| true)?].service?;
+        let busy = lanes.iter().filter(|lane| lane.in_flight > 0);
+        let wait = |lane: &LaneView| overdue_after(lane, cost).saturating_sub(lane.oldest?).into();
+        busy.filter_map(wait).min()
+    }
 }
 
 /// An idle lane (of those that `may`) takes queued chunks from the lane that would finish last, so
@@ -186,17 +199,20 @@ fn steal_queued(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<M
 fn take_overdue(lanes: &[LaneView]) -> Option<Move> {
     let to = fastest_idle(lanes, |_| true)?;
     let cost = lanes[to].service?;
-    let overdue = |lane: &LaneView| {
-        let usual = lane.service.unwrap_or(cost);
-        let waited = lane.oldest?;
-        // Twice the usual is late; and what is late there must be quick here.
-        (waited > usual.min(cost) * 2 && waited > cost).then_some(waited)
-    };
+    let overdue =
+        |lane: &LaneView| lane.oldest.filter(|waited| *waited >= overdue_after(lane, cost));
     let late = lanes.iter().enumerate().filter(|(at, lane)| *at != to && lane.in_flight > 0);
     let (from, _) = late
         .filter_map(|(at, lane)| Some((at, overdue(lane)?)))
         .max_by_key(|(_, waited)| *waited)?;
     Some(Move { from, to, chunks: 0, reason: MoveReason::Overdue })
+}
+
+/// After which time in flight a chunk is late, if another lane would have it acknowledged in `cost`:
+/// twice the usual is late, and what is late here must be quick there.
+fn overdue_after(lane: &LaneView, cost: Duration) -> Duration {
+    let usual = lane.service.unwrap_or(cost);
+    (usual.min(cost) * 2).max(cost)
 }
 
 fn fastest_idle(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<usize> {

@@ -28,6 +28,8 @@ pub struct TransferConfig {
     pub deadline: Option<Instant>,
     /// Whether a suspect's chunks may go to other receivers. Default true.
     pub reassign: bool,
+    /// How many receivers must have each chunk. Default 1; never more than there are receivers.
+    pub copies: usize,
 }
 
 impl Default for TransferConfig {
@@ -39,6 +41,7 @@ impl Default for TransferConfig {
             suspect_probe: Duration::from_secs(30),
             deadline: None,
             reassign: true,
+            copies: 1,
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct Target {
     pub window: u16,
     /// Whether it advertised `crc`.
     pub crc: bool,
+    /// Whether it advertised `seal`.
+    pub seal: bool,
 }
 
 /// What is to be sent: fixed before the first chunk leaves.
@@ -82,16 +87,28 @@ impl Plan {
     }
 }
 
-/// A datagram to send: a chunk, named but not filled.
+/// What a datagram carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// One chunk.
+    Chunk,
+    /// The seal of the whole payload.
+    Seal,
+}
+
+/// A datagram to send: named, but not filled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// Where to.
     pub to: SocketAddr,
     /// Index of the receiver.
     pub lane: usize,
-    /// The chunk's number.
+    /// What it carries.
+    pub content: Content,
+    /// The chunk's number; of a seal, the number of chunks.
     pub seq: SequenceNumber,
-    /// Its bytes in the payload. The shell reads them and calls [`Transfer::encode`].
+    /// The chunk's bytes in the payload, empty for a seal. The shell reads them and calls
+    /// [`Transfer::encode`](super::Transfer::encode).
     pub range: Range<u64>,
     /// 1 for the first transmission to this receiver; more for retransmissions.
     pub attempt: u32,
@@ -133,6 +150,14 @@ pub enum Event {
         /// Who gave how many to whom, and why.
         what: Move,
     },
+    /// Every chunk is acknowledged, and the receivers can be asked whether the payload is whole: the
+    /// shell gives its hash to [`Transfer::provide_digest`](super::Transfer::provide_digest).
+    DigestWanted,
+    /// The servers say that these chunks are not there; they are sent again.
+    Missing {
+        /// How many.
+        chunks: u64,
+    },
     /// The end; nothing follows.
     Finished(Outcome),
 }
@@ -142,7 +167,15 @@ pub enum Event {
 #[non_exhaustive]
 pub enum Outcome {
     /// Every chunk is acknowledged.
-    Complete,
+    Complete {
+        /// Whether the servers have compared length and hash of the payload: the receipt.
+        verified: bool,
+    },
+    /// The servers have something else than was sent.
+    Mismatch,
+    /// Large chunks are sent and nothing at all comes back: the path may drop large datagrams, and
+    /// the payload should be sent again in chunks of 100 bytes, in another transaction.
+    NothingArrives,
     /// Nobody acknowledged anything for [`TransferConfig::fail_after`].
     NoProgress,
     /// [`TransferConfig::deadline`] came.
@@ -158,6 +191,6 @@ pub struct Ignored {
     pub undecodable: u64,
     /// A message, but not an ack.
     pub not_an_ack: u64,
-    /// An ack of another transaction.
+    /// A message of another transaction.
     pub wrong_tid: u64,
 }

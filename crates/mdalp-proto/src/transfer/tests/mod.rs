@@ -2,6 +2,7 @@
 
 mod hostile;
 mod net;
+mod sealing;
 
 use super::*;
 use crate::ids::ReceiverAddr;
@@ -117,7 +118,7 @@ fn f14_when_all_are_silent_everything_waits_and_goes_on_after_healing() {
             }
             clock.set(net.now);
         };
-        assert_eq!(outcome, Outcome::Complete);
+        assert_eq!(outcome, Outcome::Complete { verified: false });
         let first =
             net.events.iter().find(|(at, e)| *at > heals && matches!(e, Event::Acked { .. }));
         assert!(first.unwrap().0 - heals <= ms(3500), "outage {outage}");
@@ -176,7 +177,7 @@ fn a_suspect_that_comes_back_gets_work_again() {
         }
         clock.set(net.now);
     };
-    assert_eq!(outcome, Outcome::Complete);
+    assert_eq!(outcome, Outcome::Complete { verified: false });
     assert!(net.transfer.stats(0).chunks > 100, "{:?}", net.transfer.stats(0));
 }
 
@@ -232,7 +233,7 @@ fn adaptive_receivers_finish_together_although_planned_alike() {
     net.run_complete();
     // Rates of 2.5, 10 and 20 chunks/s: 100 chunks need 3.08 s at best.
     assert!(net.elapsed() <= ms(3_450), "{:?}", net.elapsed());
-    assert!(net.sent.len() <= 103, "{}", net.sent.len());
+    assert!(net.sent.len() <= 100 + 9, "{}", net.sent.len());
 }
 
 #[test]
@@ -253,4 +254,49 @@ fn a_windowed_lane_repairs_losses_without_waiting_for_the_timeout() {
     net.run_complete();
     assert_eq!(net.sent.len(), 51);
     assert_eq!(net.transfer.stats(0).timeouts, 0);
+}
+
+#[test]
+fn every_chunk_has_as_many_holders_as_copies_are_wanted() {
+    for (copies, receivers, one_dead) in
+        [(2, 3u64, false), (3, 3, false), (2, 3, true), (9, 2, false)]
+    {
+        for policy in [Box::new(Latency) as Box<dyn Policy>, Box::new(Adaptive)] {
+            let script = |at: u64| if at == 1 && one_dead { dead() } else { steady(20 + 30 * at) };
+            let scripts = (0..receivers).map(script).collect();
+            let config = TransferConfig { copies, ..TransferConfig::default() };
+            let mut net = Net::with(3000, scripts, policy, config, 1);
+            let end = net.run();
+            assert_eq!(end, Outcome::Complete { verified: false }, "{copies} {one_dead}");
+            let transfer = &net.transfer;
+            let lanes = 0..usize::try_from(receivers).unwrap();
+            for seq in 0..transfer.layout.chunks() {
+                let holders = lanes.clone().filter(|&lane| transfer.acked_by(lane).contains(seq));
+                assert!(holders.count() >= copies.min(lanes.len()), "chunk {seq} of {copies}");
+            }
+            assert_eq!(transfer.acked_bytes(), 3000);
+        }
+    }
+}
+
+#[test]
+fn large_chunks_that_nobody_acks_are_given_up_early() {
+    let target = |at| Target {
+        addr: ReceiverAddr(addr(at)),
+        latency: 1.0,
+        window: 8,
+        crc: false,
+        seal: false,
+    };
+    let targets = [target(0), target(1)];
+    let plan = Plan::new(net::TID, 50_000, 1200, &targets, &Latency);
+    let mut now = Instant::ZERO;
+    let mut transfer =
+        Transfer::new(now, TransferConfig::default(), &plan, &targets, Box::new(Latency));
+    while let Some(next) = transfer.poll_timeout() {
+        now = next;
+        transfer.handle_timeout(now);
+    }
+    assert_eq!(transfer.outcome(), Some(Outcome::NothingArrives));
+    assert!(now < Instant::from_millis(10_000));
 }

@@ -54,7 +54,13 @@ impl Net {
         config: TransferConfig,
         window: u16,
     ) -> Self {
-        let target = |at| Target { addr: ReceiverAddr(addr(at)), latency: 1.0, window, crc: false };
+        let target = |at| Target {
+            addr: ReceiverAddr(addr(at)),
+            latency: 1.0,
+            window,
+            crc: false,
+            seal: false,
+        };
         let targets: Vec<Target> = (0..scripts.len()).map(target).collect();
         let plan = Plan::new(TID, payload, 100, &targets, policy.as_ref());
         let now = Instant::from_millis(1000);
@@ -138,7 +144,7 @@ impl Net {
 
     /// Runs to the end and checks that every byte is where an ack says it is.
     pub(super) fn run_complete(&mut self) {
-        assert_eq!(self.run(), Outcome::Complete);
+        assert_eq!(self.run(), Outcome::Complete { verified: false });
         let transfer = &self.transfer;
         assert_eq!(transfer.acked_bytes(), transfer.layout.bytes());
         let mut all = RangeSet::new();

@@ -1,0 +1,162 @@
+//! Asking the servers whether the payload is whole: the last round trip of a transfer.
+//!
+//! Begins when every chunk is acknowledged and everybody who holds some can be asked. The shell
+//! hashes the payload; here it is asked, asked again, and what is missing is sent again. Without
+//! an answer the transfer ends complete, but unverified.
+
+use super::{Content, Event, Outcome, Transfer, Transmit};
+use crate::ids::SequenceNumber;
+use crate::lane::LaneState;
+use crate::ranges::RangeSet;
+use crate::time::Instant;
+use crate::wire::{Seal, Verdict, encode_seal};
+
+/// How often servers may find something missing that they had acknowledged before they are not
+/// believed any more.
+const MAX_REPAIRS: u32 = 8;
+/// Unanswered questions to one receiver before the next is asked.
+const PATIENCE: u32 = 3;
+
+/// What is known of the seal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sealing {
+    digest: Option<[u8; 32]>,
+    question: Option<Question>,
+    repairs: u32,
+}
+
+/// A question that is open.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    since: Instant,
+    lane: usize,
+    asked: u32,
+    /// When to ask again; `None` until the hash is known.
+    next_at: Option<Instant>,
+}
+
+impl Sealing {
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.question.and_then(|question| question.next_at)
+    }
+}
+
+impl Transfer {
+    /// Begins to ask, if there is anybody to ask; `false` if not.
+    pub(super) fn start_sealing(&mut self, now: Instant) -> bool {
+        if self.sealing.question.is_some() {
+            return true;
+        }
+        // A receiver that cannot be asked may keep its chunks where the others cannot see them.
+        let empty = self.layout.is_empty();
+        if !self.lanes.iter().all(|lane| lane.can_seal || (!empty && lane.acked().is_empty())) {
+            return false;
+        }
+        let fastest = |at: &usize| self.lanes[*at].rtt.srtt();
+        let can_answer = |at: &usize| empty || self.lanes[*at].state == LaneState::Active;
+        let Some(lane) = (0..self.lanes.len()).filter(can_answer).min_by_key(fastest) else {
+            return false;
+        };
+        self.sealing.question = Some(Question { since: now, lane, asked: 0, next_at: None });
+        if self.sealing.digest.is_some() {
+            self.ask(now);
+        } else {
+            self.events.push_back(Event::DigestWanted);
+        }
+        true
+    }
+
+    /// Gives the payload's BLAKE3, which [`Event::DigestWanted`] asked for; earlier is welcome.
+    pub fn provide_digest(&mut self, now: Instant, blake3: [u8; 32]) {
+        self.sealing.digest = Some(blake3);
+        if self.outcome.is_none() && self.sealing.question.is_some_and(|q| q.next_at.is_none()) {
+            self.last_progress = now;
+            self.ask(now);
+        }
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let Some(question) = &mut self.sealing.question else { return };
+        question.asked += 1;
+        // Doubled from the second on; servers may need a while to read a long payload.
+        let doublings = question.asked.saturating_sub(1).min(16);
+        let patience = self.lanes[question.lane].rtt.rto().saturating_mul(1 << doublings);
+        question.next_at = Some(now + patience.min(self.config.rto.max));
+        let (lane, attempt) = (question.lane, question.asked);
+        self.outbox.push_back(Transmit {
+            to: self.lanes[lane].addr.0,
+            lane,
+            content: Content::Seal,
+            seq: SequenceNumber(self.layout.chunks()),
+            range: 0..0,
+            attempt,
+        });
+    }
+
+    /// Asks again if it is time: now and then somebody else; in the end nobody.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let Some(question) = &mut self.sealing.question else { return };
+        if question.next_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if now - question.since >= self.config.suspect_after {
+            return self.finish(Outcome::Complete { verified: false });
+        }
+        if question.asked % PATIENCE == 0 {
+            let count = self.lanes.len();
+            let next = (1..=count).map(|n| (question.lane + n) % count);
+            let next = next.into_iter().find(|&at| self.lanes[at].can_seal);
+            question.lane = next.unwrap_or(question.lane);
+        }
+        self.ask(now);
+    }
+
+    pub(super) fn encode_seal(&self, out: &mut Vec<u8>) {
+        let seal = Seal {
+            tid: self.tid,
+            chunks: self.layout.chunks(),
+            bytes: self.layout.bytes(),
+            blake3: self.sealing.digest.unwrap_or_default(),
+        };
+        encode_seal(out, &seal);
+    }
+
+    /// A Type 5 from a receiver of this transfer.
+    pub(super) fn handle_verdict(&mut self, now: Instant, at: usize, verdict: Verdict) {
+        let asked = self.sealing.question.is_some_and(|question| question.asked > 0);
+        if !asked || !self.lanes[at].can_seal {
+            self.ignored.not_an_ack += 1;
+            return;
+        }
+        self.last_progress = now;
+        match verdict {
+            Verdict::Complete => self.finish(Outcome::Complete { verified: true }),
+            Verdict::Mismatch => self.finish(Outcome::Mismatch),
+            Verdict::Missing(chunks) => self.repair(now, at, &chunks),
+        }
+    }
+
+    /// What the servers miss goes to the one who said so.
+    fn repair(&mut self, now: Instant, at: usize, missing: &RangeSet) {
+        let chunks = self.layout.chunks();
+        let known = missing.last().is_some_and(|last| last < chunks);
+        self.sealing.repairs += 1;
+        if !known || self.sealing.repairs > MAX_REPAIRS {
+            return self.finish(Outcome::Mismatch);
+        }
+        self.sealing.question = None;
+        for seq in missing.iter().flatten() {
+            self.lanes.iter_mut().for_each(|lane| lane.forget(seq));
+            if self.is_acked(seq) {
+                self.acked_bytes -= self.layout.len(SequenceNumber(seq));
+            }
+            // With several copies, one more makes it complete again: the servers need one.
+            if let Some(held) = self.acked.last_mut() {
+                held.remove(seq);
+            }
+        }
+        self.lanes[at].assign(missing);
+        self.events.push_back(Event::Missing { chunks: missing.len() });
+        self.pump(now, at);
+    }
+}
