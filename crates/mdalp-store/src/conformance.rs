@@ -31,6 +31,9 @@ const TID: TransactionId = TransactionId(0x0123_4567_89ab_cdef);
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// Appends one chunk.
+///
+/// # Panics
+/// If the engine does not give one result.
 pub fn put(store: &dyn Store, tid: TransactionId, seq: u64, data: &[u8]) -> AppendResult {
     let mut results = Vec::new();
     store.append(NOW, &[chunk(tid, seq, data)], &mut results);
@@ -57,7 +60,10 @@ pub fn read(
     Ok(chunks)
 }
 
-/// Runs all of it. Panics at the first thing that is not as it must be.
+/// Runs all of it.
+///
+/// # Panics
+/// At the first thing that is not as it must be.
 pub fn run<H: Harness>(harness: &mut H) {
     transactions(harness);
     duplicates_and_conflicts(harness);

@@ -1,6 +1,8 @@
 //! Tests of the store through its public interface.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod directory;
 mod faults;
 mod model;
 mod support;

@@ -58,6 +58,7 @@ impl Promises {
                 }
                 Err(_) => continue,
             }
+            self.new_life(chunk.tid);
             self.held.entry(chunk.tid).or_default().insert(chunk.seq.0);
         }
     }
@@ -66,7 +67,15 @@ impl Promises {
         let tid = TransactionId(tid);
         let info = mdalp_store::TransactionInfo { client: tid.to_string(), ..Default::default() };
         if store.begin(tid, &info).is_ok() {
+            self.new_life(tid);
             self.begun.insert(tid);
+        }
+    }
+
+    /// A transaction that was released and whose space was reclaimed is forgotten, and may come anew.
+    fn new_life(&mut self, tid: TransactionId) {
+        if self.released.remove(&tid) {
+            self.releasing.remove(&tid);
         }
     }
 
@@ -153,10 +162,9 @@ pub(crate) fn workload(store: &dyn Store, promises: &mut Promises) {
         let chunks = [(1, round), (1, 20 - round), (2, round), (3, round * 3), (1, round)];
         promises.append(store, round * 400, &chunks);
         match round {
-            2 => promises.close(store, 2),
+            2 | 7 => promises.close(store, 2),
             4 => promises.release(store, 3),
             6 => promises.declare(store, 3),
-            7 => promises.close(store, 2),
             _ => {}
         }
     }
