@@ -100,6 +100,27 @@ pub enum SendError {
         /// The transaction.
         tid: u64,
     },
+    /// The servers have something else than was sent.
+    #[error(
+        "the servers hold something else than was sent under transaction {tid}: length or hash \
+         differ; send it again as a new transaction"
+    )]
+    Mismatch {
+        /// The transaction.
+        tid: u64,
+    },
+    /// Every byte is acknowledged, but nobody confirmed the whole, and that was required.
+    #[error(
+        "all bytes are acknowledged, but no server confirmed the whole (transaction {tid}); \
+         the receivers are classic or did not answer"
+    )]
+    Unverified {
+        /// The transaction.
+        tid: u64,
+    },
+    /// Nothing comes back although chunks are small.
+    #[error("large datagrams do not arrive")]
+    NothingArrives,
     /// The payload cannot be read.
     #[error("{name}: {source} (at byte {offset})")]
     Payload {
@@ -142,6 +163,8 @@ impl SendError {
             Self::AllRefused { .. } => Reason::Security,
             Self::NoProgress { acked: 0, .. } | Self::Deadline { .. } => Reason::Deadline,
             Self::NoProgress { .. } => Reason::Partial,
+            Self::Mismatch { .. } | Self::Unverified { .. } => Reason::Verification,
+            Self::NothingArrives => Reason::Internal,
             Self::Payload { .. } | Self::Socket { .. } => Reason::LocalIo,
             Self::Permission { .. } => Reason::Permission,
             Self::Interrupt(Interrupt::Interrupted) => Reason::Interrupted,

@@ -135,6 +135,25 @@ pub enum Kind {
         /// Why: `suspect`, `idle`, `overdue` or `returned`.
         reason: &'static str,
     },
+    /// The servers found chunks missing that had been acknowledged; they are sent again.
+    Repair {
+        /// How many.
+        chunks: u64,
+    },
+    /// The servers have compared length and hash of the payload.
+    Receipt {
+        /// The transaction.
+        tid: u64,
+        /// Bytes of the payload.
+        bytes: u64,
+        /// BLAKE3 of the payload, in hexadecimal.
+        blake3: String,
+    },
+    /// Nothing large arrives; it is tried again in small chunks, in another transaction.
+    Fallback {
+        /// Bytes in the chunks that did not arrive.
+        chunk_bytes: u16,
+    },
     /// One datagram; only where datagrams are asked for (`-vv`).
     Datagram {
         /// `sent` or `received`.
@@ -214,6 +233,8 @@ pub struct Report {
     pub total_chunks: u64,
     /// Whether the servers confirmed that the payload is whole.
     pub verified: bool,
+    /// BLAKE3 of the payload in hexadecimal, if it was computed.
+    pub blake3: Option<String>,
     /// From the assignment to the last ack; 0 if there was no assignment.
     pub elapsed_s: f64,
     /// By receiver, in list order.
@@ -285,6 +306,8 @@ pub enum Reason {
     NoReceiver,
     /// Some bytes are acknowledged, and then nobody answered any more.
     Partial,
+    /// The servers have something else than was sent, or could not say.
+    Verification,
     /// The deadline came, or nobody ever answered.
     Deadline,
     /// A local file cannot be read.
@@ -310,6 +333,7 @@ impl Reason {
             Self::NotUnderstood => 4,
             Self::NoReceiver => 5,
             Self::Partial => 6,
+            Self::Verification => 7,
             Self::Deadline => 8,
             Self::LocalIo => 9,
             Self::Permission => 10,

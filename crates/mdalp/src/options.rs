@@ -10,8 +10,10 @@ use std::time::Duration;
 /// How the payload is spread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
-    /// Over all receivers, in proportion to 1/latency: the classic mode 1.
+    /// Adaptive where every receiver advertises extensions, else by latency.
     #[default]
+    Auto,
+    /// Over all receivers, in proportion to 1/latency: the classic mode 1.
     Latency,
     /// All to the n-th listed receiver, from 1: the classic mode 2.
     Single(usize),
@@ -20,32 +22,35 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub(crate) fn policy(self) -> Box<dyn Policy> {
+    /// The policy; `extended` is whether every receiver advertises extensions.
+    pub(crate) fn policy(self, extended: bool) -> Box<dyn Policy> {
         match self {
-            Self::Latency => Box::new(Latency),
+            Self::Auto if extended => Box::new(Adaptive),
+            Self::Auto | Self::Latency => Box::new(Latency),
             // Only the chosen receiver is left when the plan is made.
             Self::Single(_) => Box::new(Single { index: 0 }),
             Self::Adaptive => Box::new(Adaptive),
         }
     }
 
-    /// The policy's name.
+    /// The name in events.
     pub fn name(self) -> &'static str {
-        self.policy().name()
+        if self == Self::Auto { "auto" } else { self.policy(false).name() }
     }
 }
 
 /// The settings of a send.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub struct Options {
-    /// How the payload is spread. Default: by latency.
+    /// How the payload is spread. Default: [`Mode::Auto`].
     pub mode: Mode,
     /// How latencies are measured. Default: native ICMP, else the `ping` command.
     pub probe: Method,
     /// Latencies in milliseconds, in list order, instead of measuring. Default: none.
     pub latencies: Option<Vec<f64>>,
-    /// Bytes in a chunk, for receivers that take what they are given. Default 100, and nothing
-    /// else is classic.
+    /// Most bytes in a chunk, where every receiver advertises larger ones than 100; between 100 and
+    /// 1,200. Default 1,200.
     pub chunk: u16,
     /// Whether what receivers advertise is used. Default true; false speaks the classic protocol
     /// only, but for the port.
@@ -60,6 +65,8 @@ pub struct Options {
     pub transfer: TransferConfig,
     /// The whole transfer, from the assignment on, must be done within this time. Default: none.
     pub deadline: Option<Duration>,
+    /// Whether a payload that the servers did not confirm counts as failed. Default false.
+    pub require_verified: bool,
     /// Whether every datagram is reported as an event. Default false.
     pub datagrams: bool,
 }
@@ -70,13 +77,14 @@ impl Default for Options {
             mode: Mode::default(),
             probe: Method::default(),
             latencies: None,
-            chunk: mdalp_proto::wire::CLASSIC_CHUNK,
+            chunk: mdalp_proto::wire::caps::MAX_CHUNK,
             extensions: true,
             window: mdalp_proto::wire::caps::MAX_WINDOW,
             allow_private: false,
             intent: IntentConfig::default(),
             transfer: TransferConfig::default(),
             deadline: None,
+            require_verified: false,
             datagrams: false,
         }
     }

@@ -5,13 +5,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A payload of known length that can be read at any offset.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Payload {
     name: String,
     len: u64,
-    source: Source,
+    source: Arc<Source>,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Payload {
         }
         let name = path.display().to_string();
         if metadata.is_file() {
-            return Ok(Self { name, len: metadata.len(), source: Source::File(file) });
+            return Ok(Self { name, len: metadata.len(), source: Arc::new(Source::File(file)) });
         }
         // Pipes and devices have no length and cannot be read twice.
         Self::spool(name, file)
@@ -56,7 +57,7 @@ impl Payload {
         let mut file = tempfile::tempfile()?;
         io::copy(&mut (&head[..]).chain(input), &mut file)?;
         let len = file.stream_position()?;
-        Ok(Self { name, len, source: Source::File(file) })
+        Ok(Self { name, len, source: Arc::new(Source::File(file)) })
     }
 
     /// What it is called.
@@ -79,7 +80,7 @@ impl Payload {
     /// # Errors
     /// If the file cannot be read or has become shorter.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        match &self.source {
+        match &*self.source {
             Source::Memory(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(buffer.len());
@@ -92,10 +93,32 @@ impl Payload {
     }
 }
 
+/// How much is read at a time for hashing.
+const HASH_BLOCK: usize = 256 << 10;
+
+impl Payload {
+    /// BLAKE3 of the whole payload. Blocks for as long as reading it takes.
+    ///
+    /// # Errors
+    /// As [`Payload::read_at`].
+    pub fn blake3(&self) -> io::Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        let mut block = vec![0; HASH_BLOCK];
+        let mut offset = 0;
+        while offset < self.len {
+            let length = block.len().min(usize::try_from(self.len - offset).unwrap_or(usize::MAX));
+            self.read_at(offset, &mut block[..length])?;
+            hasher.update(&block[..length]);
+            offset += length as u64;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+}
+
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
         let (name, len) = ("memory".to_owned(), bytes.len() as u64);
-        Self { name, len, source: Source::Memory(bytes) }
+        Self { name, len, source: Arc::new(Source::Memory(bytes)) }
     }
 }
 

@@ -12,7 +12,7 @@ use mdalp_proto::intent::Assignment;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Plan, Target, Transfer};
-use mdalp_proto::wire::{Capabilities, PORT};
+use mdalp_proto::wire::{CLASSIC_CHUNK, Capabilities, PORT};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -39,6 +39,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     ) -> Result<(), SendError> {
         let Assignment { tid, receivers: entries } = assignment;
         self.tid = Some(tid);
+        self.receivers.clear();
         let mut listed = Vec::new();
         let mut seen = BTreeSet::new();
         for (place, entry) in entries.into_iter().enumerate() {
@@ -97,6 +98,10 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             return Ok("latencies as given".to_owned());
         }
+        if self.options.mode == Mode::Auto && self.is_extended() {
+            // Their acks tell more than pings would, and at once.
+            return Ok("equal shares to begin with, then by rate of acks".to_owned());
+        }
         if matches!(self.options.mode, Mode::Single(_)) {
             return Ok("one receiver, nothing to measure".to_owned());
         }
@@ -125,8 +130,23 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         })
     }
 
+    /// Whether every receiver does more than the classic protocol asks for.
+    fn is_extended(&self) -> bool {
+        self.receivers.iter().all(|r| r.caps.window.is_some() || r.caps.crc || r.caps.seal)
+    }
+
+    /// Whether somebody may be asked whether the payload is whole.
+    pub(super) fn can_verify(&self) -> bool {
+        self.receivers.iter().any(|r| r.caps.seal)
+    }
+
     /// Fixes who gets what, and starts the transfer.
-    pub(super) fn plan(&mut self, assigned_at: Instant, basis: String) -> Transfer {
+    pub(super) fn plan(
+        &mut self,
+        assigned_at: Instant,
+        basis: String,
+        largest_chunk: u16,
+    ) -> Transfer {
         let slowest = self.receivers.iter().filter_map(|r| r.latency).max();
         let fallback = slowest.unwrap_or(Duration::from_secs(1));
         let target = |receiver: &Receiver| Target {
@@ -134,10 +154,13 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             latency: receiver.latency.unwrap_or(fallback).as_secs_f64(),
             window: receiver.caps.window.unwrap_or(1).min(self.options.window),
             crc: receiver.caps.crc,
+            seal: receiver.caps.seal,
         };
         let targets: Vec<Target> = self.receivers.iter().map(target).collect();
-        let policy = self.options.mode.policy();
-        let chunk_bytes = self.options.chunk;
+        let policy = self.options.mode.policy(self.is_extended());
+        // One size for all: a chunk may move to any of them.
+        let sizes = self.receivers.iter().map(|r| r.caps.chunk.unwrap_or(CLASSIC_CHUNK));
+        let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest_chunk);
         let tid = self.tid.unwrap_or(TransactionId(0));
         let plan = Plan::new(tid, self.payload.len(), chunk_bytes, &targets, policy.as_ref());
         let mut shares = Vec::new();

@@ -18,6 +18,7 @@ use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
+use mdalp_proto::wire::CLASSIC_CHUNK;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -48,6 +49,7 @@ pub async fn send(
         transfer: None,
         assigned_at: None,
         last_ack_at: None,
+        digest: None,
         buffer: vec![0; MAX_DATAGRAM],
     };
     session.emit(Kind::Start {
@@ -74,6 +76,8 @@ struct Session<'a, F> {
     transfer: Option<Transfer>,
     assigned_at: Option<Instant>,
     last_ack_at: Option<Instant>,
+    /// The payload's BLAKE3, once it is known.
+    digest: Option<[u8; 32]>,
     buffer: Vec<u8>,
 }
 
@@ -109,19 +113,29 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             resolved = resolve(host, port) => resolved?,
             signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
         };
-        let mut sockets = Sockets::for_peer(orchestrator)?;
-        let assignment = self.ask(orchestrator, &sockets, interrupt.as_mut()).await?;
-        let assigned_at = self.clock.now();
-        self.assigned_at = Some(assigned_at);
-        self.choose(orchestrator, assignment, &mut sockets)?;
-        let basis = tokio::select! {
-            basis = self.measure() => basis?,
-            signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
-        };
-        let mut transfer = self.plan(assigned_at, basis);
-        let result = self.pump(&mut transfer, &sockets, interrupt).await;
-        self.transfer = Some(transfer);
-        result
+        let mut largest_chunk = self.options.chunk;
+        loop {
+            // A fresh port for each transaction.
+            let mut sockets = Sockets::for_peer(orchestrator)?;
+            let assignment = self.ask(orchestrator, &sockets, interrupt.as_mut()).await?;
+            let assigned_at = self.clock.now();
+            self.assigned_at.get_or_insert(assigned_at);
+            self.choose(orchestrator, assignment, &mut sockets)?;
+            let basis = tokio::select! {
+                basis = self.measure() => basis?,
+                signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
+            };
+            let mut transfer = self.plan(assigned_at, basis, largest_chunk);
+            let result = self.pump(&mut transfer, &sockets, interrupt.as_mut()).await;
+            self.transfer = Some(transfer);
+            match result {
+                Err(SendError::NothingArrives) => {
+                    self.emit(Kind::Fallback { chunk_bytes: largest_chunk });
+                    largest_chunk = CLASSIC_CHUNK;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Intents until there is an assignment.

@@ -3,7 +3,9 @@
 use super::Session;
 use crate::error::SendError;
 use crate::event::{IgnoredReport, Reason, ReceiverReport, Report, millis};
-use mdalp_proto::transfer::Transfer;
+use mdalp_proto::transfer::{Outcome, Transfer};
+
+const VERIFIED: Outcome = Outcome::Complete { verified: true };
 
 impl<F> Session<'_, F> {
     /// The report; `error` is why the send did not complete.
@@ -50,7 +52,8 @@ impl<F> Session<'_, F> {
             total_bytes: self.payload.len(),
             chunks: transfer.map_or(0, |t| t.acked().len()),
             total_chunks: receivers_chunks(&self.receivers),
-            verified: false,
+            verified: transfer.is_some_and(|t| t.outcome() == Some(VERIFIED)),
+            blake3: self.digest.map(|digest| blake3::Hash::from_bytes(digest).to_hex().to_string()),
             elapsed_s: elapsed.unwrap_or_default().as_secs_f64(),
             receivers,
             ignored,

@@ -6,6 +6,7 @@ use crate::event::{Event, Kind, ReceiverProgress, millis};
 use crate::sockets::Sockets;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{self, LaneState, Outcome, Transfer};
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -22,6 +23,16 @@ struct Reminders {
     silence: Instant,
 }
 
+type Hashing = tokio::task::JoinHandle<io::Result<[u8; 32]>>;
+
+/// The hash, when it is there.
+async fn finished(hashing: &mut Option<Hashing>) -> io::Result<[u8; 32]> {
+    match hashing {
+        Some(hashing) => hashing.await.unwrap_or_else(|error| Err(io::Error::other(error))),
+        None => std::future::pending().await,
+    }
+}
+
 impl<F: FnMut(&Event)> Session<'_, F> {
     pub(super) async fn pump<I: Future<Output = Interrupt>>(
         &mut self,
@@ -32,11 +43,15 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let now = self.clock.now();
         let mut due = Reminders { progress: now + PROGRESS_EVERY, silence: now + SILENCE };
         let (mut data, mut datagram) = (Vec::new(), Vec::new());
+        let mut hashing = self.start_hashing();
+        if let Some(digest) = self.digest {
+            transfer.provide_digest(now, digest);
+        }
         loop {
             while let Some(event) = transfer.poll_event() {
                 self.tell(transfer, &event)?;
             }
-            if transfer.outcome() == Some(Outcome::Complete) {
+            if matches!(transfer.outcome(), Some(Outcome::Complete { .. })) {
                 return Ok(());
             }
             while let Some(transmit) = transfer.poll_transmit() {
@@ -56,12 +71,39 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.buffer) => Some(received),
+                hashed = finished(&mut hashing) => {
+                    self.note_digest(transfer, hashed)?;
+                    hashing = None;
+                    None
+                }
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             self.take_burst(transfer, sockets, received);
             transfer.handle_timeout(self.clock.now());
             self.remind(transfer, &mut due);
         }
+    }
+
+    /// Hashes the payload on a thread of its own, if anybody can be asked to compare.
+    fn start_hashing(&self) -> Option<Hashing> {
+        let wanted = self.can_verify() && self.digest.is_none();
+        let payload = self.payload.clone();
+        wanted.then(|| tokio::task::spawn_blocking(move || payload.blake3()))
+    }
+
+    fn note_digest(
+        &mut self,
+        transfer: &mut Transfer,
+        hashed: io::Result<[u8; 32]>,
+    ) -> Result<(), SendError> {
+        let digest = hashed.map_err(|source| SendError::Payload {
+            name: self.payload.name().to_owned(),
+            offset: 0,
+            source,
+        })?;
+        self.digest = Some(digest);
+        transfer.provide_digest(self.clock.now(), digest);
+        Ok(())
     }
 
     /// Hands `received` to the transfer, and what else has arrived: before the timers are looked
@@ -105,6 +147,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 chunks: what.chunks.max(1),
                 reason: what.reason.name(),
             }),
+            transfer::Event::Missing { chunks } => self.emit(Kind::Repair { chunks }),
             transfer::Event::Finished(outcome) => {
                 self.emit_progress(transfer);
                 return self.outcome(transfer, outcome);
@@ -114,11 +157,21 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         Ok(())
     }
 
-    fn outcome(&self, transfer: &Transfer, outcome: Outcome) -> Result<(), SendError> {
+    fn outcome(&mut self, transfer: &Transfer, outcome: Outcome) -> Result<(), SendError> {
         let (acked, total) = (transfer.acked_bytes(), self.payload.len());
         let tid = transfer.tid().0;
         match outcome {
-            Outcome::Complete => Ok(()),
+            Outcome::Complete { verified: true } => {
+                let blake3 = blake3::Hash::from_bytes(self.digest.unwrap_or_default());
+                self.emit(Kind::Receipt { tid, bytes: total, blake3: blake3.to_hex().to_string() });
+                Ok(())
+            }
+            Outcome::Complete { .. } if self.options.require_verified => {
+                Err(SendError::Unverified { tid })
+            }
+            Outcome::Complete { .. } => Ok(()),
+            Outcome::Mismatch => Err(SendError::Mismatch { tid }),
+            Outcome::NothingArrives => Err(SendError::NothingArrives),
             Outcome::Deadline => {
                 let seconds = self.options.deadline.unwrap_or_default().as_secs_f64();
                 Err(SendError::Deadline { seconds, acked, total, tid })
