@@ -39,7 +39,7 @@ pub enum SendError {
         /// Whom was asked.
         addr: SocketAddr,
         /// For how long.
-        seconds: u64,
+        seconds: f64,
         /// How often.
         intents: u64,
     },
@@ -76,7 +76,7 @@ pub enum SendError {
     )]
     NoProgress {
         /// For how long.
-        seconds: u64,
+        seconds: f64,
         /// Bytes acknowledged.
         acked: u64,
         /// Bytes of the payload.

@@ -243,6 +243,27 @@ pub struct Report {
     pub ignored: IgnoredReport,
 }
 
+impl Report {
+    /// The report of a send that failed before it began: nothing is known but why.
+    pub fn failed(reason: Reason, error: String) -> Self {
+        Self {
+            reason,
+            exit_code: reason.exit_code(),
+            error: Some(error),
+            tid: None,
+            bytes: 0,
+            total_bytes: 0,
+            chunks: 0,
+            total_chunks: 0,
+            verified: false,
+            blake3: None,
+            elapsed_s: 0.0,
+            receivers: Vec::new(),
+            ignored: IgnoredReport::default(),
+        }
+    }
+}
+
 /// What one receiver did.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ReceiverReport {
@@ -344,9 +365,9 @@ impl Reason {
     }
 }
 
-/// Milliseconds, for people.
+/// Milliseconds. Whole nanoseconds over a whole number, so that 335.148 ms come out as 335.148.
 pub fn millis(d: Duration) -> f64 {
-    d.as_secs_f64() * 1000.0
+    d.as_nanos() as f64 / 1e6
 }
 
 /// Text from the network, safe to print: at most 64 characters, nothing but printable ones (H30).
@@ -370,6 +391,14 @@ mod tests {
             event.to_json(jiff::Timestamp::UNIX_EPOCH).unwrap(),
             r#"{"v":1,"ts":"1970-01-01T00:00:01.500000Z","t_ns":1500000000,"type":"receiver_state","address":"127.0.0.2:4650","state":"suspect"}"#
         );
+    }
+
+    #[test]
+    fn milliseconds_survive_the_way_through_a_duration() {
+        for us in 1..100_000_u32 {
+            let ms: f64 = format!("{}.{:03}", us / 1000, us % 1000).parse().unwrap();
+            assert_eq!(millis(Duration::from_secs_f64(ms / 1000.0)).to_bits(), ms.to_bits());
+        }
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let fallback = slowest.unwrap_or(Duration::from_secs(1));
         let target = |receiver: &Receiver| Target {
             addr: ReceiverAddr(receiver.addr),
-            latency: receiver.latency.unwrap_or(fallback).as_secs_f64(),
+            // In the unit of `mdalp plan`, so that rounding cannot make the shares differ.
+            latency: millis(receiver.latency.unwrap_or(fallback)),
             window: receiver.caps.window.unwrap_or(1).min(self.options.window),
             crc: receiver.caps.crc,
             seal: receiver.caps.seal,

@@ -164,7 +164,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                     IntentError::NoReceivers => SendError::NoReceivers { addr: orchestrator },
                     _ => SendError::NoAnswer {
                         addr: orchestrator,
-                        seconds: config.timeout.as_secs(),
+                        seconds: config.timeout.as_secs_f64(),
                         intents: intent.counters().intents,
                     },
                 });

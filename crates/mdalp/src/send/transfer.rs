@@ -184,7 +184,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                         format!("{} ({})", receiver.addr, receiver.name)
                     })
                     .collect();
-                let seconds = self.options.transfer.fail_after.as_secs();
+                let seconds = self.options.transfer.fail_after.as_secs_f64();
                 let silent = silent.join(", ");
                 Err(SendError::NoProgress { seconds, acked, total, tid, silent })
             }
