@@ -330,6 +330,16 @@ impl Transfer {
         self.lanes[lane].acked()
     }
 
+    /// How many receivers there are.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Chunks that one receiver was sent and has not acknowledged, and that nobody else has now.
+    pub fn in_flight(&self, lane: usize) -> usize {
+        self.lanes[lane].in_flight()
+    }
+
     /// What one receiver did.
     pub fn stats(&self, lane: usize) -> LaneStats {
         self.lanes[lane].stats
