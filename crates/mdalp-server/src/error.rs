@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// A setting that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -81,6 +82,14 @@ pub enum ServerError {
         doing: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot open the data directory {}: {reason}", dir.display())]
+    OpenStore {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// The store cannot be used. What was acknowledged is kept; the next start replays it.
     #[error(

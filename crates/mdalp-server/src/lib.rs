@@ -7,14 +7,23 @@
 //! status pages.
 
 pub mod bind;
+mod clock;
 pub mod config;
+mod engine;
 pub mod error;
+mod keeper;
+mod log;
+mod open;
 pub mod orchestrator;
+mod port;
 pub mod receiver;
 pub mod serve;
 pub mod stats;
+mod worker;
+mod writer;
 
 pub use bind::{bind, bind_receivers};
 pub use config::{KeepConfig, OrchestratorConfig, ReceiverConfig, ReceiverSpec, ServeConfig};
 pub use error::{ConfigError, ServerError};
+pub use open::open_store;
 pub use stats::{Stats, Summary};

@@ -1,7 +1,11 @@
 //! The whole server side in one process: an orchestrator and its receivers, one store.
 
 use crate::config::ServeConfig;
+use crate::engine::Engine;
 use crate::error::ServerError;
+use crate::orchestrator::OrchestratorSide;
+use crate::port::Port;
+use crate::receiver::ReceiverSide;
 use crate::stats::{StatsSender, Summary};
 use mdalp_store::Store;
 use std::net::UdpSocket;
@@ -20,7 +24,10 @@ pub async fn run(
     stats: StatsSender,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServerError> {
-    let _ = (socket, receivers, store, config, stats);
-    shutdown.await;
-    Ok(Summary::default())
+    let ServeConfig { orchestrator: mut rules, receivers: config } = config;
+    let port = Port::new(socket, "orchestrator")?;
+    let receivers = ReceiverSide::start(receivers, store, config, &[port.addr()]).await?;
+    rules.own.extend(receivers.ports.iter().map(Port::addr));
+    let orchestrator = OrchestratorSide::new(port, rules, true)?;
+    Engine::new(Some(orchestrator), Some(receivers), stats).run(shutdown).await
 }

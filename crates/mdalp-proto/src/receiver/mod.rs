@@ -83,9 +83,7 @@ impl Receiver {
     /// Takes the store's answer for one chunk.
     pub fn handle_appended(&mut self, now: Instant, append: &Append, stored: Stored) {
         let Append { tid, seq, .. } = *append;
-        if let Some(transaction) = self.table.get_mut(tid) {
-            transaction.pending = transaction.pending.saturating_sub(1);
-        }
+        self.table.answered(tid, append.opens_range);
         let held = match stored {
             Stored::New => {
                 self.counters.stored += 1;
@@ -213,15 +211,12 @@ impl Receiver {
             self.ack(Ack { local, to: from, tid, seq, crc: None });
             return Ok(());
         }
-        if !self.table.has_room_for(tid, seq.0, &self.config) {
+        let Some(opens_range) = self.table.take(tid, local, seq.0, &self.config) else {
             return Err(|c| &mut c.drop_ranges);
-        }
-        if let Some(transaction) = self.table.get_mut(tid) {
-            transaction.pending += 1;
-        }
+        };
         let data = bytes.len() - data.len()..bytes.len();
         let wants_crc = claimed.is_some();
-        self.append = Some(Append { local, from, tid, seq, crc, data, wants_crc });
+        self.append = Some(Append { local, from, tid, seq, crc, data, wants_crc, opens_range });
         Ok(())
     }
 

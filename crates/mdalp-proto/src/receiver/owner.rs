@@ -32,6 +32,8 @@ struct Owner {
     heard: Instant,
     /// When the bucket of changes is full again.
     changes: Instant,
+    /// The number of the last chunk that was taken from it.
+    last_seq: Option<u64>,
 }
 
 /// One owner for each of our addresses: a client may use a socket for each receiver.
@@ -49,7 +51,13 @@ impl Owners {
         idle: Duration,
     ) -> Result<(), Denied> {
         let Some(owner) = self.0.iter_mut().find(|owner| owner.local == local) else {
-            self.0.push(Owner { local, addr: from, heard: now, changes: Instant::ZERO });
+            self.0.push(Owner {
+                local,
+                addr: from,
+                heard: now,
+                changes: Instant::ZERO,
+                last_seq: None,
+            });
             return Ok(());
         };
         if owner.addr != from && now < owner.heard + idle {
@@ -64,5 +72,10 @@ impl Owners {
         owner.addr = from;
         owner.heard = now;
         Ok(())
+    }
+
+    /// The last chunk that was taken by `local`.
+    pub(super) fn last_seq(&mut self, local: Local) -> Option<&mut Option<u64>> {
+        self.0.iter_mut().find(|owner| owner.local == local).map(|owner| &mut owner.last_seq)
     }
 }

@@ -3,8 +3,8 @@
 //! What is here may be forgotten at any time, because the store knows better: a forgotten
 //! transaction's duplicates take the way through the store, and that is all.
 
-use super::Config;
 use super::owner::Owners;
+use super::{Config, Local};
 use crate::ids::TransactionId;
 use crate::ranges::RangeSet;
 use crate::source::{Prefix, is_local};
@@ -41,6 +41,8 @@ pub(super) struct Transaction {
     forgotten: usize,
     /// Chunks that the store has not answered for.
     pub(super) pending: u32,
+    /// Of these, chunks that may open a range each.
+    opening: u32,
     new_chunks: u64,
     /// Silence was reported and nothing new has come since.
     quiet: bool,
@@ -53,9 +55,9 @@ impl Transaction {
         self.durable.contains(seq)
     }
 
-    /// How many ranges there would be if all that is under way were apart from all else.
+    /// How many ranges there would be if all that may open one did.
     fn ranges_at_most(&self) -> usize {
-        self.durable.range_count() + self.forgotten + self.pending as usize
+        self.durable.range_count() + self.forgotten + self.opening as usize
     }
 
     /// New chunks a minute.
@@ -131,6 +133,7 @@ impl Table {
             durable: RangeSet::new(),
             forgotten: 0,
             pending: 0,
+            opening: 0,
             new_chunks: 0,
             quiet: false,
             check,
@@ -193,14 +196,37 @@ impl Table {
         }
     }
 
-    /// Whether a chunk may be taken although it might open one more range (H45).
-    pub(super) fn has_room_for(&self, tid: TransactionId, seq: u64, config: &Config) -> bool {
-        let Some(transaction) = self.transactions.get(&tid) else { return false };
-        if !transaction.durable.would_open_range(seq) {
-            return true;
+    /// Counts chunk `seq` as under way, unless there is no room for the range that it may open
+    /// (H45). Says whether it may open one.
+    pub(super) fn take(
+        &mut self,
+        tid: TransactionId,
+        local: Local,
+        seq: u64,
+        config: &Config,
+    ) -> Option<bool> {
+        let transaction = self.transactions.get_mut(&tid)?;
+        let last = transaction.owners.last_seq(local)?;
+        // A run of chunks opens one range, also while the store has answered for none of them.
+        let follows = last.and_then(|last| last.checked_add(1)) == Some(seq);
+        let opens = !follows && transaction.durable.would_open_range(seq);
+        if opens && transaction.ranges_at_most() >= limit(self.ranges, config) {
+            return None;
         }
-        let limit = if self.ranges < config.ranges_total { config.ranges } else { IDLE_RANGES };
-        transaction.ranges_at_most() < limit
+        if let Some(last) = transaction.owners.last_seq(local) {
+            *last = Some(seq);
+        }
+        transaction.pending += 1;
+        transaction.opening += u32::from(opens);
+        Some(opens)
+    }
+
+    /// The store has answered for a chunk that was [taken](Self::take).
+    pub(super) fn answered(&mut self, tid: TransactionId, opened: bool) {
+        if let Some(transaction) = self.transactions.get_mut(&tid) {
+            transaction.pending = transaction.pending.saturating_sub(1);
+            transaction.opening = transaction.opening.saturating_sub(u32::from(opened));
+        }
     }
 
     /// Notes that the store holds chunk `seq`; `new` if it did not before.
@@ -214,7 +240,12 @@ impl Table {
     ) {
         let Some(transaction) = self.transactions.get_mut(&tid) else { return };
         let before = transaction.durable.range_count();
-        transaction.durable.insert(seq);
+        // After failures of the store a run may have holes that were not counted. What is not noted
+        // here is still in the store.
+        let has_room = before + transaction.forgotten < limit(self.ranges, config);
+        if has_room || !transaction.durable.would_open_range(seq) {
+            transaction.durable.insert(seq);
+        }
         self.ranges = self.ranges + transaction.durable.range_count() - before;
         if !new {
             return;
@@ -268,4 +299,9 @@ impl Table {
         }
         None
     }
+}
+
+/// How many ranges a transaction may have while all have `total`.
+fn limit(total: usize, config: &Config) -> usize {
+    if total < config.ranges_total { config.ranges } else { config.ranges.min(IDLE_RANGES) }
 }

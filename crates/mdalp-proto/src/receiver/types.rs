@@ -27,6 +27,8 @@ pub struct Append {
     pub data: Range<usize>,
     /// Whether the chunk came with a CRC, so that the ack carries one.
     pub wants_crc: bool,
+    /// Whether it counts as a range of its own until the answer is there. Of no use to shells.
+    pub opens_range: bool,
 }
 
 /// What became of an [`Append`].

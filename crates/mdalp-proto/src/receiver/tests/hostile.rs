@@ -193,6 +193,17 @@ fn h45_chunks_under_way_count_as_ranges() {
 }
 
 #[test]
+fn h45_f29_a_run_of_chunks_under_way_is_one_range() {
+    let mut world = World::new(Config { ranges: 2, ..Config::default() });
+    let from = CLIENT.parse().unwrap();
+    for seq in 0..5_000 {
+        let datagram = data(TID, seq, b"x");
+        world.receiver.handle_datagram(world.now, Local(0), from, &datagram);
+        assert!(world.receiver.poll_append().is_some(), "{seq}");
+    }
+}
+
+#[test]
 fn h45_all_transactions_together_hold_a_bounded_number_of_ranges() {
     let mut world = World::new(Config { ranges_total: 2_000, ..Config::default() });
     for tid in 0..4 {

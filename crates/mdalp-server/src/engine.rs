@@ -1,0 +1,303 @@
+//! The network loop: one task that owns the sockets and the machines and never blocks.
+//!
+//! Whatever wakes it, it then reads what waits, does what is due, and drains all outputs. Work that
+//! blocks is done by the threads of [`crate::writer`] and [`crate::keeper`].
+
+use crate::clock::Clock;
+use crate::error::ServerError;
+use crate::keeper::{self, Outcome};
+use crate::log::Log;
+use crate::orchestrator::OrchestratorSide;
+use crate::port::Input;
+use crate::receiver::ReceiverSide;
+use crate::stats::{Stats, StatsSender, Summary};
+use crate::writer;
+use mdalp_proto::ids::TransactionId;
+use mdalp_proto::orchestrator::Orchestrator;
+use mdalp_proto::time::Instant;
+use mdalp_store::Receipt;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout_at;
+
+/// Longer than any UDP datagram, so that none is cut (H09).
+const BUFFER: usize = 65_536;
+/// Intents read before the receivers get their turn.
+const BURST: usize = 256;
+const SECOND: Duration = Duration::from_secs(1);
+/// How often all transactions of the store are looked at if all were watched …
+const SWEEP: Duration = Duration::from_secs(600);
+/// … and if some were not.
+const SWEEP_SOON: Duration = Duration::from_secs(60);
+/// What shutting down may take (F17: 5 s).
+const GRACE: Duration = Duration::from_millis(4_500);
+
+/// Why the loop woke up.
+enum Wake {
+    Readable,
+    Timer,
+    Shutdown,
+    Written(writer::Reply),
+    Kept(keeper::Reply),
+}
+
+pub(crate) struct Engine {
+    clock: Clock,
+    orchestrator: Option<OrchestratorSide>,
+    receivers: Option<ReceiverSide>,
+    stats: StatsSender,
+    log: Log,
+    buffer: Vec<u8>,
+    closed: u64,
+    expired: u64,
+    next_second: Instant,
+    last_sweep: Instant,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        orchestrator: Option<OrchestratorSide>,
+        receivers: Option<ReceiverSide>,
+        stats: StatsSender,
+    ) -> Self {
+        Self {
+            clock: Clock::start(),
+            orchestrator,
+            receivers,
+            stats,
+            log: Log::default(),
+            buffer: vec![0; BUFFER],
+            closed: 0,
+            expired: 0,
+            next_second: Instant::ZERO,
+            last_sweep: Instant::ZERO,
+        }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Summary, ServerError> {
+        let mut shutdown = pin!(shutdown);
+        if let Some(receivers) = &mut self.receivers {
+            receivers.adopt(self.clock.now())?;
+        }
+        loop {
+            let now = self.clock.now();
+            self.do_what_is_due(now)?;
+            self.drain(now)?;
+            let wake_at = self.clock.wake_at(self.next_timeout());
+            let wake = tokio::select! {
+                biased;
+                () = &mut shutdown => Wake::Shutdown,
+                wake = wait(&mut self.orchestrator, &mut self.receivers) => wake?,
+                () = tokio::time::sleep_until(wake_at) => Wake::Timer,
+            };
+            let now = self.clock.now();
+            match wake {
+                Wake::Readable => self.receive(now)?,
+                Wake::Timer => {}
+                Wake::Shutdown => break,
+                Wake::Written(reply) => self.written(now, reply)?,
+                Wake::Kept(reply) => self.kept(now, reply),
+            }
+        }
+        self.finish().await
+    }
+
+    /// Reads no more, and waits for the store to answer for what was read.
+    async fn finish(mut self) -> Result<Summary, ServerError> {
+        let deadline = tokio::time::Instant::now() + GRACE;
+        while let Some(receivers) = self.receivers.as_mut().filter(|side| side.pending() > 0) {
+            receivers.submit()?;
+            let Ok(reply) = timeout_at(deadline, receivers.writer.reply()).await else {
+                let bytes = receivers.pending();
+                tracing::warn!(bytes, "the store did not answer in time; not acknowledged");
+                break;
+            };
+            let now = self.clock.now();
+            self.written(now, reply?)?;
+            self.drain(now)?;
+        }
+        let stats = self.snapshot(false);
+        self.stats.send_replace(stats.clone());
+        if let Some(ReceiverSide { writer, keeper, .. }) = self.receivers {
+            // The store is free for the next server when both have let go of it.
+            let _ = timeout_at(deadline, async { tokio::join!(writer.end(), keeper.end()) }).await;
+        }
+        Ok(Summary { stats })
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let orchestrator = self.orchestrator.as_ref().and_then(|side| side.machine.poll_timeout());
+        let receivers = self.receivers.as_ref().and_then(|side| side.machine.poll_timeout());
+        [orchestrator, receivers, Some(self.next_second)].into_iter().flatten().min()
+    }
+
+    fn receive(&mut self, now: Instant) -> Result<(), ServerError> {
+        if let Some(side) = &mut self.orchestrator {
+            for _ in 0..BURST {
+                match side.port.receive(&mut self.buffer)? {
+                    Input::Datagram(len, from) => {
+                        side.machine.handle_datagram(now, from, &self.buffer[..len]);
+                    }
+                    Input::Noise => {}
+                    Input::Nothing => break,
+                }
+            }
+        }
+        match &mut self.receivers {
+            Some(receivers) => receivers.receive(now, &mut self.buffer),
+            None => Ok(()),
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) -> Result<(), ServerError> {
+        if let Some(side) = &mut self.orchestrator {
+            side.machine.handle_timeout(now);
+        }
+        if let Some(side) = &mut self.receivers {
+            side.machine.handle_timeout(now);
+            let interval = if side.lost_sight { SWEEP_SOON } else { SWEEP };
+            if now.since(self.last_sweep) >= interval {
+                (self.last_sweep, side.lost_sight) = (now, false);
+                side.keeper.send(keeper::Command::Sweep)?;
+            }
+        }
+        if now >= self.next_second {
+            self.next_second = now + SECOND;
+            let stats = self.snapshot(true);
+            self.log.second(&stats);
+            if let Some(error) = self.receivers.as_mut().and_then(|side| side.refusal.take()) {
+                tracing::warn!(%error, "chunks were not stored and not acknowledged");
+            }
+            self.stats.send_if_modified(|old| {
+                let changed = *old != stats;
+                *old = stats;
+                changed
+            });
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<(), ServerError> {
+        if let Some(receivers) = &mut self.receivers {
+            let orchestrator = self.orchestrator.as_mut().map(|side| &mut side.machine);
+            receivers.drain(now, &mut self.log, orchestrator)?;
+        }
+        if let Some(side) = &mut self.orchestrator {
+            let receivers = self.receivers.as_ref();
+            side.drain(now, &mut self.log, |command| {
+                receivers.map_or(Ok(()), |receivers| receivers.writer.send(command))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, now: Instant, reply: writer::Reply) -> Result<(), ServerError> {
+        match (reply, &mut self.receivers, &mut self.orchestrator) {
+            (writer::Reply::Appended(batch), Some(receivers), _) => receivers.appended(now, batch),
+            (writer::Reply::Begun(tid, result), _, Some(side)) => {
+                side.begun(now, tid, result, &mut self.log);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn kept(&mut self, now: Instant, reply: keeper::Reply) {
+        match reply {
+            keeper::Reply::Inspected(tid, outcome) => match outcome {
+                Outcome::Closed(receipt) => self.closed(now, tid, &receipt),
+                Outcome::Gaps(gaps) => self.log.gaps(tid, &gaps),
+                Outcome::Failed(why) => self.log.failed(tid, &why),
+                Outcome::Nothing => {}
+            },
+            keeper::Reply::Swept { closed, released } => {
+                for (tid, receipt) in closed {
+                    self.closed(now, tid, &receipt);
+                }
+                for tid in released {
+                    self.expired += 1;
+                    self.log.released(tid);
+                    self.ended(now, tid);
+                }
+            }
+            keeper::Reply::Opened(_) => {}
+        }
+    }
+
+    fn closed(&mut self, now: Instant, tid: TransactionId, receipt: &Receipt) {
+        self.closed += 1;
+        self.log.closed(tid, receipt);
+        self.ended(now, tid);
+    }
+
+    fn ended(&mut self, now: Instant, tid: TransactionId) {
+        if let Some(side) = &mut self.orchestrator {
+            side.machine.transaction_ended(now, tid);
+        }
+    }
+
+    fn snapshot(&self, ready: bool) -> Stats {
+        let orchestrator = self.orchestrator.as_ref();
+        let receivers = self.receivers.as_ref();
+        let machine = orchestrator.map(|side| &side.machine);
+        let unsent = orchestrator.iter().map(|side| side.port.unsent).sum::<u64>()
+            + receivers.iter().flat_map(|side| &side.ports).map(|port| port.unsent).sum::<u64>();
+        let counters = machine
+            .into_iter()
+            .flat_map(|machine| machine.counters().iter())
+            .chain(receivers.into_iter().flat_map(|side| side.machine.counters().iter()))
+            .chain([("drop_unsent", unsent)]);
+        Stats {
+            ready,
+            queued: machine.map_or(0, Orchestrator::queued),
+            live: machine.map_or(0, Orchestrator::live),
+            receiving: receivers.map_or(0, |side| side.machine.transactions()),
+            closed: self.closed,
+            expired: self.expired,
+            pending_bytes: receivers.map_or(0, ReceiverSide::pending),
+            counters: counters.collect(),
+        }
+    }
+}
+
+/// Completes when a socket may be read or a thread has answered.
+async fn wait(
+    orchestrator: &mut Option<OrchestratorSide>,
+    receivers: &mut Option<ReceiverSide>,
+) -> Result<Wake, ServerError> {
+    let (ports, writer, keeper) = match receivers {
+        Some(ReceiverSide { ports, writer, keeper, .. }) => {
+            (&ports[..], Some(writer), Some(keeper))
+        }
+        None => (&[][..], None, None),
+    };
+    let own = orchestrator.as_ref().map(|side| &side.port);
+    let readable = poll_fn(|cx| {
+        // All of them, so that each one wakes this task.
+        let ready = own.into_iter().chain(ports).filter(|port| port.poll_readable(cx).is_ready());
+        if ready.count() > 0 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let written = async {
+        match writer {
+            Some(writer) => writer.reply().await,
+            None => pending().await,
+        }
+    };
+    let kept = async {
+        match keeper {
+            Some(keeper) => keeper.reply().await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        reply = written => Ok(Wake::Written(reply?)),
+        reply = kept => Ok(Wake::Kept(reply?)),
+        () = readable => Ok(Wake::Readable),
+    }
+}

@@ -1,0 +1,151 @@
+//! The thread that closes what is whole and releases what never will be.
+//!
+//! Slow work, such as reading a payload to hash it, happens here and nowhere else. Does not say when
+//! to look: the network loop does.
+
+use crate::clock::wall;
+use crate::config::KeepConfig;
+use crate::error::ServerError;
+use crate::worker::Worker;
+use mdalp_proto::ids::TransactionId;
+use mdalp_proto::ranges::RangeSet;
+use mdalp_store::{
+    AssembleError, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store, StoreError,
+    TransactionSummary, assemble,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A transaction that was assigned but never begun is released after this time: five times as long
+/// as its client waits for anything.
+const UNCLAIMED: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// At the start: who the receivers are.
+    Open(Vec<ReceiverName>),
+    /// Close this one if it is whole.
+    Inspect(TransactionId),
+    /// Look at all.
+    Sweep,
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Opened(Result<Opened, StoreError>),
+    Inspected(TransactionId, Outcome),
+    Swept { closed: Vec<(TransactionId, Receipt)>, released: Vec<TransactionId> },
+}
+
+/// What the store knows at the start.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The store's names of the receivers, in their order.
+    pub(crate) ids: Vec<ReceiverId>,
+    /// Transactions with chunks but without a receipt that covers them.
+    pub(crate) open: Vec<TransactionId>,
+}
+
+/// What a look at one transaction found.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Closed(Receipt),
+    /// Has been closed or released before, or nothing is known of it.
+    Nothing,
+    /// These chunks below the highest one are missing.
+    Gaps(RangeSet),
+    Failed(String),
+}
+
+pub(crate) type Keeper = Worker<Command, Reply>;
+
+pub(crate) fn spawn(
+    store: Arc<dyn Store>,
+    keep: KeepConfig,
+    quiet: Duration,
+) -> Result<Keeper, ServerError> {
+    Worker::spawn("mdalp-keeper", move |command| match command {
+        Command::Open(names) => Reply::Opened(open(&*store, &names)),
+        Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
+        Command::Sweep => sweep(&*store, keep, quiet),
+    })
+}
+
+fn open(store: &dyn Store, names: &[ReceiverName]) -> Result<Opened, StoreError> {
+    let ids = names.iter().map(|name| store.declare_receiver(name)).collect::<Result<_, _>>()?;
+    let all = store.list().map_err(|_| StoreError::Unavailable)?;
+    let open = all.iter().filter(|t| t.state == State::Open && t.chunks > 0).map(|t| t.tid);
+    Ok(Opened { ids, open: open.collect() })
+}
+
+fn inspect(store: &dyn Store, tid: TransactionId) -> Outcome {
+    match store.transaction(tid) {
+        Ok(Some(summary)) => close(store, &summary),
+        Ok(None) => Outcome::Nothing,
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// Closes a transaction if its chunks have no gap.
+fn close(store: &dyn Store, summary: &TransactionSummary) -> Outcome {
+    let tid = summary.tid;
+    if summary.state != State::Open || summary.chunks == 0 {
+        return Outcome::Nothing;
+    }
+    if summary.ranges.contiguous_from_zero().is_none() {
+        let end = summary.ranges.last().unwrap_or(0);
+        return Outcome::Gaps(summary.ranges.missing_below(end));
+    }
+    let assembled = match assemble(store, tid, &mut std::io::sink()) {
+        Ok(assembled) => assembled,
+        Err(AssembleError::Missing(gaps)) => return Outcome::Gaps(gaps),
+        Err(AssembleError::Read(ReadError::UnknownTransaction)) => return Outcome::Nothing,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let receipt = Receipt {
+        revision: summary.receipt.map_or(0, |receipt| receipt.revision) + 1,
+        bytes: assembled.bytes,
+        chunks: assembled.chunks,
+        blake3: assembled.blake3,
+        closed: wall(),
+    };
+    match store.close(tid, &receipt) {
+        Ok(()) => Outcome::Closed(receipt),
+        // A chunk came meanwhile: there will be another silence, and another look.
+        Err(StoreError::Outdated | StoreError::UnknownTransaction | StoreError::Released) => {
+            Outcome::Nothing
+        }
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// Closes what is whole and was not noticed when it fell silent, and releases what is too old.
+fn sweep(store: &dyn Store, keep: KeepConfig, quiet: Duration) -> Reply {
+    let (mut closed, mut released) = (Vec::new(), Vec::new());
+    for summary in store.list().unwrap_or_default() {
+        if summary.state != State::Open {
+            continue;
+        }
+        let begun = summary.info.as_ref().map(|info| info.begun);
+        let Some(last) = summary.last_append.or(begun) else { continue };
+        let silent = Duration::from_millis(wall().0.saturating_sub(last.0));
+        let patience = match (summary.chunks, begun) {
+            (0, _) => UNCLAIMED,
+            (_, Some(_)) => keep.registered,
+            (_, None) => keep.unfinished,
+        };
+        if silent >= quiet
+            && let Outcome::Closed(receipt) = close(store, &summary)
+        {
+            closed.push((summary.tid, receipt));
+        } else if silent >= patience && store.release(summary.tid, Release::Expired).is_ok() {
+            released.push(summary.tid);
+        }
+    }
+    if !released.is_empty()
+        && let Err(error) = store.reclaim()
+    {
+        tracing::warn!(%error, "space of released transactions was not given back");
+    }
+    Reply::Swept { closed, released }
+}

@@ -1,0 +1,103 @@
+//! What a server logs, and how often: a flood must not become a flood of lines (H54).
+//!
+//! Nothing here prints text from the network; addresses and ids are numbers.
+
+use crate::stats::Stats;
+use mdalp_proto::ids::TransactionId;
+use mdalp_proto::orchestrator;
+use mdalp_proto::ranges::RangeSet;
+use mdalp_store::{Receipt, StoreError};
+use std::collections::BTreeMap;
+
+/// Lines about transactions in one second; the others are only counted.
+const LINES: u32 = 50;
+/// A list of gaps is cut at this length, in bytes.
+const GAPS: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    lines: u32,
+    untold: u64,
+    before: BTreeMap<&'static str, u64>,
+}
+
+impl Log {
+    fn may_speak(&mut self) -> bool {
+        self.lines += 1;
+        let may = self.lines <= LINES;
+        self.untold += u64::from(!may);
+        may
+    }
+
+    pub(crate) fn orchestrator(&mut self, event: &orchestrator::Event) {
+        use orchestrator::Event;
+        if !self.may_speak() {
+            return;
+        }
+        match event {
+            Event::Queued { from, position } => tracing::debug!(%from, position, "intent"),
+            Event::Assigned { tid, to, receivers } => {
+                tracing::info!(%tid, %to, receivers = receivers.len(), "transaction assigned");
+            }
+            Event::IntentExpired { from } => tracing::info!(%from, "intent waited too long"),
+            Event::Expired { tid, claimed } => tracing::debug!(%tid, claimed, "slot lapsed"),
+            other => tracing::debug!(?other, "orchestrator"),
+        }
+    }
+
+    pub(crate) fn claimed(&mut self, tid: TransactionId) {
+        if self.may_speak() {
+            tracing::debug!(%tid, "first chunk");
+        }
+    }
+
+    pub(crate) fn closed(&mut self, tid: TransactionId, receipt: &Receipt) {
+        if self.may_speak() {
+            let Receipt { bytes, chunks, revision, .. } = receipt;
+            tracing::info!(%tid, bytes, chunks, revision, "transaction closed, no gaps");
+        }
+    }
+
+    pub(crate) fn gaps(&mut self, tid: TransactionId, gaps: &RangeSet) {
+        if self.may_speak() {
+            let mut missing = gaps.to_string();
+            if missing.len() > GAPS {
+                missing.truncate(GAPS);
+                missing.push('…');
+            }
+            tracing::info!(%tid, missing, "transaction is quiet and has gaps");
+        }
+    }
+
+    pub(crate) fn released(&mut self, tid: TransactionId) {
+        if self.may_speak() {
+            tracing::info!(%tid, "transaction released, it was never finished");
+        }
+    }
+
+    pub(crate) fn unrecorded(&mut self, tid: TransactionId, error: StoreError) {
+        if self.may_speak() {
+            tracing::warn!(%tid, %error, "transaction was not recorded and is not assigned");
+        }
+    }
+
+    pub(crate) fn failed(&mut self, tid: TransactionId, why: &str) {
+        if self.may_speak() {
+            tracing::warn!(%tid, why, "transaction cannot be closed");
+        }
+    }
+
+    /// Once a second: one line for each reason to drop something that came up since.
+    pub(crate) fn second(&mut self, stats: &Stats) {
+        for &(name, count) in &stats.counters {
+            let before = self.before.insert(name, count).unwrap_or(0);
+            if count > before && name.starts_with("drop_") {
+                tracing::debug!(reason = name, count = count - before, total = count, "dropped");
+            }
+        }
+        if self.untold > 0 {
+            tracing::info!(lines = self.untold, "more happened than is logged");
+        }
+        (self.lines, self.untold) = (0, 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! The thread that appends chunks and records new transactions, so that the network never waits for
+//! the disk (F29).
+//!
+//! Batching is natural: while one batch is being flushed, the next one fills.
+
+use crate::clock::wall;
+use crate::error::ServerError;
+use crate::worker::Worker;
+use mdalp_proto::ids::TransactionId;
+use mdalp_proto::receiver::Append;
+use mdalp_store::{AppendResult, NewChunk, ReceiverId, Store, StoreError, TransactionInfo};
+use std::sync::Arc;
+
+/// Chunks for one flush. Goes to the writer and comes back with the results; its buffers are used
+/// again.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// What the machine asked for; `data` is the place in `bytes`.
+    pub(crate) appends: Vec<Append>,
+    pub(crate) bytes: Vec<u8>,
+    /// One for each of `appends`, from the writer.
+    pub(crate) results: Vec<AppendResult>,
+}
+
+impl Batch {
+    pub(crate) fn push(&mut self, mut append: Append, datagram: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&datagram[append.data]);
+        append.data = start..self.bytes.len();
+        self.appends.push(append);
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes.len() + self.appends.len() * size_of::<Append>()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.appends.clear();
+        self.bytes.clear();
+        self.results.clear();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Batch),
+    Begin(TransactionId, TransactionInfo),
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Appended(Batch),
+    Begun(TransactionId, Result<(), StoreError>),
+}
+
+pub(crate) type Writer = Worker<Command, Reply>;
+
+/// `ids` are the store's names of the receivers, by their number here.
+pub(crate) fn spawn(store: Arc<dyn Store>, ids: Vec<ReceiverId>) -> Result<Writer, ServerError> {
+    Worker::spawn("mdalp-writer", move |command| match command {
+        Command::Append(mut batch) => {
+            let chunks: Vec<_> = batch
+                .appends
+                .iter()
+                .map(|append| NewChunk {
+                    tid: append.tid,
+                    seq: append.seq,
+                    receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
+                    crc: append.crc.0,
+                    data: &batch.bytes[append.data.clone()],
+                })
+                .collect();
+            store.append(wall(), &chunks, &mut batch.results);
+            Reply::Appended(batch)
+        }
+        Command::Begin(tid, info) => Reply::Begun(tid, store.begin(tid, &info)),
+    })
+}
