@@ -1,0 +1,19 @@
+//! A wide-area network on one machine, without privileges: real sockets, emulated paths.
+//!
+//! - [`relay`] applies the paths of a [`Scenario`](mdalp_netem::Scenario) between sockets;
+//!   [`Network`] is the part of it that needs no socket.
+//! - [`Lab`] puts MDALP servers behind a relay, on loopback addresses that any client can be
+//!   pointed at; [`flow`] measures what each client does, the same way for all.
+//!
+//! Not here: command lines and terminals, and the emulation of single paths, which is
+//! [`mdalp_netem`]'s.
+
+mod addresses;
+pub mod flow;
+mod lab;
+mod network;
+pub mod relay;
+
+pub use addresses::Addresses;
+pub use lab::{Lab, LabConfig, LabError};
+pub use network::{Direction, Fate, Network, Output, Place};
