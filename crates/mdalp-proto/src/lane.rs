@@ -172,6 +172,19 @@ impl Lane {
             || self.flights.iter().any(|flight| flight.seq == seq)
     }
 
+    /// These chunks, of so many bytes, were acknowledged in an earlier run.
+    pub(crate) fn restore(&mut self, held: &RangeSet, bytes: u64) {
+        self.acked = held.clone();
+        self.stats.chunks = held.len();
+        self.stats.bytes = bytes;
+        self.queue.subtract(held);
+    }
+
+    /// These chunks need not be sent.
+    pub(crate) fn drop_queued(&mut self, chunks: &RangeSet) {
+        self.queue.subtract(chunks);
+    }
+
     /// The servers say that this chunk is not there: it must be sent as if it never was.
     pub(crate) fn forget(&mut self, seq: u64) {
         self.acked.remove(seq);

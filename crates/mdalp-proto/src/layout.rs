@@ -4,8 +4,9 @@
 //! and bytes never change. Does not know who sends what.
 
 use crate::ids::SequenceNumber;
+use crate::ranges::RangeSet;
 use crate::split::Share;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// The chunks of a payload: 24 bytes a receiver, whatever the payload's length.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +56,13 @@ impl Layout {
     pub fn len(&self, seq: SequenceNumber) -> u64 {
         let range = self.range(seq);
         range.end - range.start
+    }
+
+    /// How many bytes the chunks of `set` have together.
+    pub fn bytes_of(&self, set: &RangeSet) -> u64 {
+        let end = |range: &RangeInclusive<u64>| self.range(SequenceNumber(*range.end())).end;
+        let start = |range: &RangeInclusive<u64>| self.range(SequenceNumber(*range.start())).start;
+        set.iter().map(|range| end(&range).saturating_sub(start(&range))).sum()
     }
 
     /// How many bytes a full chunk has.

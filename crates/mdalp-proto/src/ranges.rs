@@ -95,6 +95,35 @@ impl RangeSet {
         true
     }
 
+    /// Takes every number of `other` out.
+    pub fn subtract(&mut self, other: &Self) {
+        if other.is_empty() || self.is_empty() {
+            return;
+        }
+        let mut left = Vec::with_capacity(self.ranges.len());
+        for &(mut first, last) in &self.ranges {
+            let from = other.position(first);
+            let mut whole_taken = false;
+            for &(o_first, o_last) in other.ranges.get(from..).unwrap_or_default() {
+                if o_first > last {
+                    break;
+                }
+                if o_first > first {
+                    left.push((first, o_first - 1));
+                }
+                if o_last >= last {
+                    whole_taken = true;
+                    break;
+                }
+                first = o_last + 1;
+            }
+            if !whole_taken {
+                left.push((first, last));
+            }
+        }
+        self.ranges = left;
+    }
+
     /// Takes the smallest number out.
     pub fn pop_first(&mut self) -> Option<u64> {
         let first = self.first()?;
@@ -241,6 +270,7 @@ mod tests {
         Remove(u64),
         PopFirst,
         SplitOff(u64),
+        Subtract(Vec<(u64, u64)>),
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -250,6 +280,7 @@ mod tests {
             (0..40u64).prop_map(Op::Remove),
             Just(Op::PopFirst),
             (0..10u64).prop_map(Op::SplitOff),
+            proptest::collection::vec((0..40u64, 0..5u64), 0..6).prop_map(Op::Subtract),
         ]
     }
 
@@ -273,6 +304,11 @@ mod tests {
                     }
                     Op::Remove(v) => prop_assert_eq!(ranges.remove(v), model.remove(&v)),
                     Op::PopFirst => prop_assert_eq!(ranges.pop_first(), model.pop_first()),
+                    Op::Subtract(parts) => {
+                        let parts: RangeSet = parts.iter().map(|&(a, n)| a..=a + n).collect();
+                        ranges.subtract(&parts);
+                        model.retain(|&v| !parts.contains(v));
+                    }
                     Op::SplitOff(n) => {
                         let taken = ranges.split_off_last(n);
                         for range in taken.iter().rev() {

@@ -63,6 +63,19 @@ impl Transfer {
         targets: &[Target],
         policy: Box<dyn Policy>,
     ) -> Self {
+        Self::resume(now, config, plan, targets, policy, &[])
+    }
+
+    /// As [`Transfer::new`], after an earlier run of the same plan in which each receiver has
+    /// acknowledged the chunks in `held`, in the order of the targets.
+    pub fn resume(
+        now: Instant,
+        config: TransferConfig,
+        plan: &Plan,
+        targets: &[Target],
+        policy: Box<dyn Policy>,
+        held: &[RangeSet],
+    ) -> Self {
         let copies = config.copies.clamp(1, targets.len().max(1));
         let share_of = |at: usize| {
             let share = plan.shares.get(at).copied().unwrap_or_default();
@@ -97,11 +110,30 @@ impl Transfer {
             outcome: None,
             ignored: Ignored::default(),
         };
+        transfer.restore(held);
         transfer.finish_if_complete(now);
         for at in 0..transfer.lanes.len() {
             transfer.pump(now, at);
         }
         transfer
+    }
+
+    /// Takes over what receivers acknowledged in an earlier run.
+    fn restore(&mut self, held: &[RangeSet]) {
+        for (lane, held) in self.lanes.iter_mut().zip(held) {
+            lane.restore(held, self.layout.bytes_of(held));
+            if let [all] = &mut self.acked[..] {
+                all.union_with(held);
+                continue;
+            }
+            for seq in held.iter().flatten() {
+                self.acked.iter_mut().find_map(|copies| copies.insert(seq).then_some(()));
+            }
+        }
+        if let Some(acked) = self.acked.last() {
+            self.acked_bytes = self.layout.bytes_of(acked);
+            self.lanes.iter_mut().for_each(|lane| lane.drop_queued(acked));
+        }
     }
 
     /// Takes a datagram. Only the ack of a chunk that its sender was sent changes anything;

@@ -218,6 +218,38 @@ fn f25_refusals_make_a_receiver_suspect_within_three_seconds() {
 }
 
 #[test]
+fn g8_a_resumed_transfer_sends_only_what_was_not_acknowledged() {
+    let config =
+        TransferConfig { deadline: Some(Instant::from_millis(1850)), ..Default::default() };
+    let scripts = vec![steady(50), steady(80), steady(20)];
+    let mut net = Net::with(9000, scripts, Box::new(Adaptive), config, 1);
+    assert_eq!(net.run(), Outcome::Deadline);
+    let held: Vec<RangeSet> = (0..3).map(|lane| net.transfer.acked_by(lane).clone()).collect();
+    let done = net.transfer.acked().clone();
+    assert!(done.len() > 30 && done.len() < 90);
+
+    let scripts = vec![steady(50), steady(80), steady(20)];
+    let mut again = Net::with(9000, scripts, Box::new(Adaptive), TransferConfig::default(), 1);
+    again.resume(&held);
+    assert_eq!(again.run(), Outcome::Complete { verified: false });
+    assert!(again.sent.iter().all(|(_, _, seq)| !done.contains(*seq)));
+    let mut all = done;
+    for lane in 0..3 {
+        all.union_with(again.transfer.acked_by(lane));
+    }
+    assert_eq!(all.contiguous_from_zero(), Some(90));
+    assert_eq!(again.transfer.acked_bytes(), 9000);
+
+    // When everything was acknowledged there is nothing to do.
+    let held: Vec<RangeSet> = (0..3).map(|lane| again.transfer.acked_by(lane).clone()).collect();
+    let scripts = vec![steady(50), steady(80), steady(20)];
+    let mut third = Net::with(9000, scripts, Box::new(Adaptive), TransferConfig::default(), 1);
+    third.resume(&held);
+    assert_eq!(third.run(), Outcome::Complete { verified: false });
+    assert!(third.sent.is_empty());
+}
+
+#[test]
 fn the_deadline_ends_it() {
     let deadline = Some(Instant::from_millis(1500));
     let config = TransferConfig { deadline, ..TransferConfig::default() };

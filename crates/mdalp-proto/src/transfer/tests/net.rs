@@ -78,6 +78,22 @@ impl Net {
         }
     }
 
+    /// Starts anew, as after an earlier run of the same plan.
+    pub(super) fn resume(&mut self, held: &[RangeSet]) {
+        let target = |at| Target {
+            addr: ReceiverAddr(addr(at)),
+            latency: 1.0,
+            window: 1,
+            crc: false,
+            seal: false,
+        };
+        let targets: Vec<Target> = (0..self.scripts.len()).map(target).collect();
+        let (payload, policy) = (self.transfer.layout.bytes(), Box::new(Adaptive));
+        let plan = Plan::new(TID, payload, 100, &targets, policy.as_ref());
+        let config = TransferConfig::default();
+        self.transfer = Transfer::resume(self.now, config, &plan, &targets, policy, held);
+    }
+
     /// Puts a datagram on its way to the client.
     pub(super) fn inject(&mut self, after: Duration, from: SocketAddr, datagram: &[u8]) {
         self.serial += 1;
