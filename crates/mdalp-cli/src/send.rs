@@ -1,0 +1,280 @@
+//! `mdalp send`, and the classic form: sends a file or standard input.
+//!
+//! Turns options into [`mdalp::Options`], and events into what the user asked to see. The sending
+//! itself is the library's.
+
+use crate::console;
+use crate::exit::{Exit, Outcome};
+use crate::settings::{Millis, Seconds};
+use crate::signals;
+use crate::view::{Progress, Views};
+use clap::ValueEnum;
+use mdalp::event::{Reason, Report};
+use mdalp::{Interrupt, Mode, Options, Payload, probe};
+use mdalp_proto::intent::IntentConfig;
+use mdalp_proto::rtt::RtoConfig;
+use mdalp_proto::transfer::TransferConfig;
+use mdalp_proto::wire::caps::{MAX_CHUNK, MAX_WINDOW};
+use mdalp_proto::wire::{CLASSIC_CHUNK, PORT};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+
+/// Sends a file or standard input; `mdalp -a …` without a subcommand is the same
+#[derive(clap::Args)]
+#[command(infer_long_args = true)]
+pub(crate) struct Args {
+    /// Orchestrator: IPv4 address, IPv6 address or name
+    #[arg(short, long, value_name = "ADDR")]
+    addr: String,
+
+    /// UDP port of the orchestrator
+    #[arg(short, long, value_name = "PORT", default_value_t = PORT,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// File to send; - is standard input
+    #[arg(short, long)]
+    file: PathBuf,
+
+    /// How the payload is spread
+    #[arg(short, long, value_enum, default_value = "auto")]
+    mode: ModeArg,
+
+    /// Receiver for mode 2: its place in the orchestrator's list, from 1
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    server: usize,
+
+    /// Show what happens; twice: each datagram too
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    spreading: Spreading,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    /// Progress on standard error; auto: a bar on a terminal, unless -v or --json
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", help_heading = "Output")]
+    progress: Progress,
+
+    /// Print events to standard output, one JSON object a line
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Spreading")]
+struct Spreading {
+    /// Latencies in milliseconds, in list order; nothing is measured
+    #[arg(long, value_name = "MS,MS,…", value_delimiter = ',')]
+    latencies: Option<Vec<Millis>>,
+
+    /// How latencies are measured
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "MDALP_PROBE",
+        hide_env_values = true
+    )]
+    probe: ProbeArg,
+
+    /// Unacknowledged chunks per receiver, at most; needs receivers that advertise a window
+    #[arg(long, value_name = "N", default_value_t = MAX_WINDOW,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WINDOW)))]
+    window: u16,
+
+    /// Bytes in a chunk, at most; more than 100 needs receivers that advertise it
+    #[arg(long, value_name = "N", default_value_t = MAX_CHUNK,
+        value_parser = clap::value_parser!(u16).range(i64::from(CLASSIC_CHUNK)..=i64::from(MAX_CHUNK)))]
+    chunk: u16,
+
+    /// Speak the classic protocol only, whatever receivers advertise
+    #[arg(long)]
+    classic: bool,
+
+    /// Never give one receiver's chunks to another
+    #[arg(long)]
+    no_reassign: bool,
+
+    /// Send to private addresses that a public orchestrator lists
+    #[arg(long)]
+    allow_private: bool,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Patience (in seconds)")]
+struct Patience {
+    /// Give up unless the transfer is complete this long after the assignment
+    #[arg(long, value_name = "S")]
+    deadline: Option<Seconds>,
+
+    /// Give up if the orchestrator has not answered by then
+    #[arg(long, value_name = "S", default_value_t = Seconds(IntentConfig::default().timeout))]
+    intent_timeout: Seconds,
+
+    /// A receiver silent for so long loses its chunks to the others
+    #[arg(long, value_name = "S", default_value_t = Seconds(TransferConfig::default().suspect_after))]
+    suspect_after: Seconds,
+
+    /// How often such a receiver is asked again while others answer
+    #[arg(long, value_name = "S", default_value_t = Seconds(TransferConfig::default().suspect_probe))]
+    suspect_probe: Seconds,
+
+    /// Give up when nobody has acknowledged anything for so long
+    #[arg(long, value_name = "S", default_value_t = Seconds(TransferConfig::default().fail_after))]
+    fail_after: Seconds,
+
+    /// Retransmission timeout before the first measurement
+    #[arg(long, value_name = "S", default_value_t = Seconds(RtoConfig::default().initial))]
+    rto_initial: Seconds,
+
+    /// Shortest retransmission timeout
+    #[arg(long, value_name = "S", default_value_t = Seconds(RtoConfig::default().min))]
+    rto_min: Seconds,
+
+    /// Longest retransmission timeout
+    #[arg(long, value_name = "S", default_value_t = Seconds(RtoConfig::default().max))]
+    rto_max: Seconds,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ModeArg {
+    /// Mode 3 where every receiver advertises extensions, else mode 1
+    Auto,
+    /// Over all receivers, in proportion to 1/latency
+    #[value(name = "1")]
+    Latency,
+    /// All to one receiver, see --server
+    #[value(name = "2")]
+    Single,
+    /// Over all receivers, by the measured rate of their acks
+    #[value(name = "3")]
+    Adaptive,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ProbeArg {
+    /// ICMP; where that is not permitted, the ping command
+    Auto,
+    /// ICMP echo requests of our own
+    Icmp,
+    /// The system's ping command
+    Command,
+    /// Measure nothing: equal shares
+    None,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let mut views = Views::new(self.verbose, self.progress, self.json);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
+            |error| Exit::Internal.because(format_args!("starting the runtime: {error}")),
+        )?;
+        let report = runtime.block_on(self.send(&mut views));
+        // A read of standard input or a name look-up that was interrupted is not waited for.
+        runtime.shutdown_background();
+        views.finish(&report)?;
+        Ok(ExitCode::from(report.exit_code))
+    }
+
+    async fn send(&self, views: &mut Views) -> Report {
+        let mut interrupt = pin!(signals::first());
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(problem) => return views.end(Report::failed(Reason::Usage, problem)),
+        };
+        let payload = match open(&self.file, interrupt.as_mut()).await {
+            Ok(payload) => payload,
+            Err(report) => return views.end(report),
+        };
+        mdalp::send(&self.addr, self.port, &payload, &options, interrupt, |event| views.show(event))
+            .await
+    }
+
+    fn options(&self) -> Result<Options, String> {
+        let (spreading, patience) = (&self.spreading, &self.patience);
+        let mut options = Options {
+            mode: match self.mode {
+                ModeArg::Auto => Mode::Auto,
+                ModeArg::Latency => Mode::Latency,
+                ModeArg::Single => Mode::Single(self.server),
+                ModeArg::Adaptive => Mode::Adaptive,
+            },
+            probe: match spreading.probe {
+                ProbeArg::Auto => probe::Method::Auto,
+                ProbeArg::Icmp => probe::Method::Icmp,
+                ProbeArg::Command => probe::Method::Command,
+                ProbeArg::None => probe::Method::None,
+            },
+            latencies: spreading
+                .latencies
+                .as_ref()
+                .map(|list| list.iter().map(|ms| ms.0).collect()),
+            extensions: !spreading.classic,
+            window: spreading.window,
+            chunk: spreading.chunk,
+            allow_private: spreading.allow_private,
+            deadline: patience.deadline.map(|s| s.0),
+            datagrams: self.verbose >= 2,
+            ..Options::default()
+        };
+        options.intent.timeout = patience.intent_timeout.0;
+        options.transfer.suspect_after = patience.suspect_after.0;
+        options.transfer.suspect_probe = patience.suspect_probe.0;
+        options.transfer.fail_after = patience.fail_after.0;
+        options.transfer.reassign = !spreading.no_reassign;
+        options.transfer.rto = RtoConfig {
+            initial: patience.rto_initial.0,
+            min: patience.rto_min.0,
+            max: patience.rto_max.0,
+        };
+        if options.transfer.rto.min > options.transfer.rto.max {
+            return Err(format!(
+                "--rto-min {} is more than --rto-max {}",
+                patience.rto_min, patience.rto_max
+            ));
+        }
+        Ok(options)
+    }
+}
+
+/// Opens the payload, before anything is sent. Standard input is read to its end, unless a signal
+/// comes first.
+async fn open<I: Future<Output = Interrupt>>(
+    file: &Path,
+    interrupt: Pin<&mut I>,
+) -> Result<Payload, Report> {
+    let (name, path) = (file.display().to_string(), file.to_owned());
+    let reading = tokio::task::spawn_blocking(move || {
+        if path.as_os_str() == "-" {
+            Payload::spool("standard input", io::stdin())
+        } else {
+            Payload::open(&path)
+        }
+    });
+    tokio::select! {
+        signal = interrupt => Err(Report::failed(
+            mdalp::SendError::Interrupt(signal).reason(),
+            format!("stopped while reading {name}; nothing was sent"),
+        )),
+        read = reading => match read {
+            Ok(Ok(payload)) => Ok(payload),
+            Ok(Err(error)) => Err(Report::failed(Reason::LocalIo, format!("{name}: {error}; nothing was sent"))),
+            Err(_) => Err(Report::failed(Reason::Internal, format!("reading {name} failed"))),
+        },
+    }
+}
+
+/// The `end` event of a send whose command line cannot be understood.
+pub(crate) fn end_for_usage_error(error: &clap::Error) {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut views = Views::new(0, Progress::None, true);
+    views.end(Report::failed(Reason::Usage, line));
+    console::note(format_args!(""));
+}

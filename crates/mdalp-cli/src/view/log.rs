@@ -1,0 +1,163 @@
+//! Events as lines of a log, and what is said even without `-v`.
+
+use crate::text;
+use mdalp::event::{Event, Kind, Listed, Report};
+use std::collections::BTreeMap;
+
+pub(super) struct Log {
+    verbose: u8,
+    /// Receivers' names by address.
+    names: BTreeMap<String, String>,
+}
+
+impl Log {
+    pub(super) fn new(verbose: u8) -> Self {
+        Self { verbose, names: BTreeMap::new() }
+    }
+
+    /// The lines for an event, without the last line break; none if it is not to be said.
+    pub(super) fn line(&mut self, event: &Event) -> Option<String> {
+        if let Kind::Receivers { receivers, .. } = &event.kind {
+            self.names = receivers.iter().map(|r| (r.address.clone(), r.name.clone())).collect();
+        }
+        let lines =
+            if self.verbose == 0 { self.warning(&event.kind) } else { self.all(&event.kind) };
+        if lines.is_empty() {
+            return None;
+        }
+        let head = if self.verbose == 0 {
+            "mdalp: ".to_owned()
+        } else {
+            format!("{:9.4} ", event.at.as_secs_f64())
+        };
+        let lines: Vec<String> = lines.iter().map(|line| format!("{head}{line}")).collect();
+        Some(lines.join("\n"))
+    }
+
+    /// What a user must know who did not ask for a log.
+    fn warning(&self, kind: &Kind) -> Vec<String> {
+        match kind {
+            Kind::Receivers { receivers, .. } => receivers.iter().filter_map(refused).collect(),
+            Kind::ReceiverState { state: "suspect", address } => {
+                vec![format!("{} does not answer", self.who(address))]
+            }
+            Kind::Fallback { chunk_bytes } => vec![fallback(*chunk_bytes)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn all(&self, kind: &Kind) -> Vec<String> {
+        let line = match kind {
+            Kind::Start { orchestrator, mode, payload, total_bytes, .. } => {
+                let bytes = text::count(*total_bytes, "byte");
+                format!("asking orchestrator {orchestrator}: {payload}, {bytes}, mode {mode}")
+            }
+            Kind::Receivers { tid, waited_ms, receivers } => {
+                let count = text::count(receivers.len() as u64, "receiver");
+                let first = format!("transaction {tid}, assigned after {waited_ms:.1} ms: {count}");
+                return std::iter::once(first).chain(receivers.iter().map(listed)).collect();
+            }
+            Kind::Probe { address, method, latency_ms, problem } => match (latency_ms, problem) {
+                (Some(ms), _) => format!("{}: latency {ms:.3} ms ({method})", self.who(address)),
+                (None, problem) => {
+                    let problem = problem.as_deref().unwrap_or("no answer");
+                    format!("{}: latency unknown ({method}: {problem})", self.who(address))
+                }
+            },
+            Kind::Plan { basis, shares, chunk_bytes, .. } => {
+                let first = format!("plan: {basis}; chunks of {chunk_bytes} bytes");
+                let share = |share: &mdalp::event::PlannedShare| {
+                    format!(
+                        "{}: latency {}, {}, {} from SEQ {}",
+                        self.who(&share.address),
+                        text::millis(share.latency_ms),
+                        text::count(share.bytes, "byte"),
+                        text::count(share.chunks, "chunk"),
+                        share.first_seq
+                    )
+                };
+                return std::iter::once(first).chain(shares.iter().map(share)).collect();
+            }
+            Kind::Retransmit { address, seq, next_timeout_ms } => {
+                let next = text::seconds(next_timeout_ms / 1000.0);
+                format!(
+                    "timeout: {}, SEQ {seq} is sent again; next timeout in {next}",
+                    self.who(address)
+                )
+            }
+            Kind::ReceiverState { address, state } => format!("{} is {state}", self.who(address)),
+            Kind::Silent { address, seconds } => {
+                format!("{} has been silent for {seconds} s", self.who(address))
+            }
+            Kind::Replan { from, to, chunks, reason } => {
+                let chunks = text::count(*chunks, "chunk");
+                format!("{chunks} of {} now go to {} ({reason})", self.who(from), self.who(to))
+            }
+            Kind::Repair { chunks } => {
+                format!("the servers miss {}, which go again", text::count(*chunks, "chunk"))
+            }
+            Kind::Receipt { bytes, blake3, .. } => {
+                format!(
+                    "receipt: the servers hold {}, BLAKE3 {blake3}",
+                    text::count(*bytes, "byte")
+                )
+            }
+            Kind::Fallback { chunk_bytes } => fallback(*chunk_bytes),
+            Kind::Datagram { direction, address, text } => {
+                let arrow = if *direction == "sent" { "->" } else { "<-" };
+                format!("{arrow} {address} {text}")
+            }
+            Kind::End(report) => return end(report),
+            _ => return Vec::new(),
+        };
+        vec![line]
+    }
+
+    fn who(&self, address: &str) -> String {
+        match self.names.get(address) {
+            Some(name) => format!("{address} ({name})"),
+            None => address.to_owned(),
+        }
+    }
+}
+
+fn refused(receiver: &Listed) -> Option<String> {
+    let why = receiver.refused.as_ref()?;
+    Some(format!("nothing is sent to {} ({}): {why}", receiver.address, receiver.name))
+}
+
+fn listed(receiver: &Listed) -> String {
+    refused(receiver).unwrap_or_else(|| {
+        let caps = if receiver.caps.is_empty() { "classic" } else { &receiver.caps };
+        format!("{} ({}): {caps}", receiver.address, receiver.name)
+    })
+}
+
+fn fallback(chunk_bytes: u16) -> String {
+    format!("no chunk of {chunk_bytes} bytes arrives; starting again with small ones")
+}
+
+fn end(report: &Report) -> Vec<String> {
+    if report.tid.is_none() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        format!("elapsed: {:.6} s from the assignment to the last ack", report.elapsed_s),
+        format!("acknowledged: {} of {} bytes", report.bytes, report.total_bytes),
+    ];
+    let ignored = &report.ignored;
+    let counts = [
+        (ignored.strangers, "from strangers"),
+        (ignored.undecodable, "not readable"),
+        (ignored.unexpected, "unexpected"),
+        (ignored.duplicate_acks, "duplicate acks"),
+        (ignored.optimistic_acks, "acks of what was not sent"),
+        (ignored.crc_mismatches, "acks with a wrong CRC"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if !counts.is_empty() {
+        lines.push(format!("ignored datagrams: {}", counts.join(", ")));
+    }
+    lines
+}

@@ -1,0 +1,57 @@
+//! The last words of a send: one line, what each receiver did, and why it failed if it did.
+
+use crate::console;
+use crate::text;
+use mdalp::event::{Reason, Report};
+
+pub(super) fn note(report: &Report) {
+    let began = report.reason == Reason::Complete || report.total_chunks > 0;
+    if let Some(tid) = report.tid.filter(|_| began) {
+        console::note(format_args!("{}", headline(report, tid)));
+        if report.receivers.iter().any(|receiver| receiver.datagrams > 0) {
+            console::note(format_args!("{}", receivers(report).trim_end()));
+        }
+    }
+    if let Some(error) = &report.error {
+        console::note(format_args!("mdalp: {error}"));
+    }
+}
+
+fn headline(report: &Report, tid: u64) -> String {
+    let elapsed = text::seconds(report.elapsed_s);
+    if report.reason != Reason::Complete {
+        return format!(
+            "{} of {} bytes, {} of {} chunks in {elapsed}, not complete (transaction {tid})",
+            report.bytes, report.total_bytes, report.chunks, report.total_chunks,
+        );
+    }
+    let verified = if report.verified { "verified" } else { "unverified" };
+    if report.total_bytes == 0 {
+        return format!("0 bytes: an empty payload, complete, {verified} (transaction {tid})");
+    }
+    let used = report.receivers.iter().filter(|receiver| receiver.chunks > 0).count() as u64;
+    format!(
+        "{} in {} to {} in {elapsed}, complete, {verified} (transaction {tid})",
+        text::count(report.bytes, "byte"),
+        text::count(report.chunks, "chunk"),
+        text::count(used, "receiver"),
+    )
+}
+
+fn receivers(report: &Report) -> String {
+    let heading = ["receiver", "name", "latency", "bytes", "chunks", "resent", "srtt", "state"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for receiver in &report.receivers {
+        rows.push(vec![
+            receiver.address.clone(),
+            receiver.name.clone(),
+            text::millis(receiver.latency_ms),
+            receiver.bytes.to_string(),
+            receiver.chunks.to_string(),
+            receiver.retransmissions.to_string(),
+            text::millis(receiver.srtt_ms),
+            receiver.state.to_owned(),
+        ]);
+    }
+    text::table(&rows, 2)
+}
