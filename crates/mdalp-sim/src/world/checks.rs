@@ -1,0 +1,319 @@
+//! What must hold, and what the checks need to know to see whether it does.
+//!
+//! The numbers are those of the reliability matrix, §4. Each check looks at what has just happened
+//! and nothing else, so that a run costs no more with checks than its events do. Not here: 2, 23, 25
+//! and 28, which are about whole runs (see [`crate::run`]), 15, which is the codec's alone, and 24,
+//! which is about many runs.
+
+use super::store::Key;
+use crate::payload;
+use crate::setup::Setup;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::layout::Layout;
+use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::time::Instant;
+use mdalp_proto::wire::ChunkCrc;
+use mdalp_proto::{orchestrator, receiver};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// An invariant that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Its number in the reliability matrix.
+    pub invariant: u8,
+    /// When.
+    pub at: Instant,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {} at {:.6} s: {}", self.invariant, self.at.as_secs_f64(), self.what)
+    }
+}
+
+/// What is known of one client's transfer by those who see everything.
+#[derive(Debug, Default)]
+pub(crate) struct ClientTruth {
+    pub(crate) tid: Option<u64>,
+    pub(crate) layout: Option<Layout>,
+    pub(crate) payload_seed: u64,
+    /// Whether it ended well.
+    pub(crate) complete: bool,
+    /// Acks that some server handed to its socket.
+    acked_out: RangeSet,
+}
+
+/// Everything that no node knows.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) now: Instant,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) clients: Vec<ClientTruth>,
+    /// Damage may have passed unnoticed, as it may without CRCs: bytes prove nothing any more.
+    pub(crate) tainted: bool,
+    receiver_limits: receiver::Config,
+    orchestrator_limits: orchestrator::Config,
+    issued: BTreeSet<u64>,
+    /// The newest assignment of each address: which, when, in which life of the orchestrator.
+    answered: BTreeMap<SocketAddrV4, (u64, Instant, u32)>,
+    claimed: BTreeSet<u64>,
+    scratch: Vec<u8>,
+}
+
+impl Truth {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let client = |n| ClientTruth { payload_seed: setup.seed ^ n as u64, ..Default::default() };
+        let corrupt = |config: &mdalp_netem::PathConfig| {
+            config.corruption != mdalp_netem::Corruption::default()
+        };
+        let ends = &setup.receivers;
+        let damaged =
+            ends.iter().any(|end| corrupt(end.up.current()) || corrupt(end.down.current()));
+        let far = corrupt(&setup.orchestrator.up) || corrupt(&setup.orchestrator.down);
+        Self {
+            now: Instant::ZERO,
+            violation: None,
+            clients: (0..setup.clients.len()).map(client).collect(),
+            tainted: far || (damaged && !setup.servers.caps.crc),
+            receiver_limits: setup.servers.receiver.clone(),
+            orchestrator_limits: setup.servers.orchestrator.clone(),
+            issued: BTreeSet::new(),
+            answered: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(crate) fn check(&mut self, ok: bool, invariant: u8, what: impl FnOnce() -> String) {
+        if !ok && self.violation.is_none() {
+            self.violation = Some(Violation { invariant, at: self.now, what: what() });
+        }
+    }
+
+    /// The CRC of the chunk that an honest client sends under these numbers; `None` if none does.
+    pub(crate) fn expected(&mut self, (tid, seq): Key) -> Option<ChunkCrc> {
+        let client = self.clients.iter().find(|client| client.tid == Some(tid))?;
+        let range = client.layout.as_ref()?.range(SequenceNumber(seq));
+        if range.is_empty() {
+            return None;
+        }
+        self.scratch.resize((range.end - range.start) as usize, 0);
+        payload::fill(client.payload_seed, range.start, &mut self.scratch);
+        Some(ChunkCrc::of(TransactionId(tid), SequenceNumber(seq), &self.scratch))
+    }
+
+    fn is_clients(&self, tid: u64) -> bool {
+        self.clients.iter().any(|client| client.tid == Some(tid))
+    }
+
+    /// 1: what is stored is the payload and nothing else. `held` of all stores together.
+    pub(crate) fn i01_stored_is_the_payload(
+        &mut self,
+        client: usize,
+        held: &BTreeMap<u64, ChunkCrc>,
+        count: u64,
+    ) {
+        if self.tainted {
+            return;
+        }
+        let Some(tid) = self.clients[client].tid else { return };
+        let chunks = self.clients[client].layout.as_ref().map_or(0, Layout::chunks);
+        self.check(count == chunks && held.len() as u64 == chunks, 1, || {
+            format!("{count} chunks are stored, the payload has {chunks}")
+        });
+        for (&seq, &crc) in held {
+            let expected = self.expected((tid, seq));
+            self.check(expected == Some(crc), 1, || format!("wrong bytes in chunk {seq}"));
+        }
+    }
+
+    /// 3: `Acked` came in answer to an ack from that receiver, for a chunk sent to it, that some
+    /// server really gave.
+    pub(crate) fn i03_done_only_by_ack(&mut self, client: usize, seq: u64, sent: bool) {
+        let given = self.clients[client].acked_out.contains(seq) || self.tainted;
+        self.check(sent && given, 3, || {
+            format!("chunk {seq} counts as done: sent there {sent}, acknowledged {given}")
+        });
+    }
+
+    /// 4: an ack is handed to the socket only for what is durable. 7: and never after a failed flush.
+    pub(crate) fn i04_acked_is_durable(&mut self, key: Key, durable: bool, poisoned: bool) {
+        self.check(durable, 4, || format!("{}/{} is acknowledged but not durable", key.0, key.1));
+        self.check(!poisoned, 7, || format!("ack {}/{} after a failed flush", key.0, key.1));
+        let client = self.clients.iter_mut().find(|client| client.tid == Some(key.0));
+        if let Some(client) = client {
+            client.acked_out.insert(key.1);
+        }
+    }
+
+    /// 5: recovery finds what was acknowledged.
+    pub(crate) fn i05_acked_survives(&mut self, there: bool, key: Key) {
+        self.check(there, 5, || format!("{}/{} was acknowledged and is gone", key.0, key.1));
+    }
+
+    /// 5: recovery finds no wrong bytes.
+    pub(crate) fn i05_recovery_keeps_bytes(&mut self, same: bool, key: Key) {
+        self.check(same, 5, || format!("{}/{} has other bytes after a restart", key.0, key.1));
+    }
+
+    /// 6: recovering twice finds the same.
+    pub(crate) fn i06_recovery_is_idempotent(&mut self, same: bool) {
+        self.check(same, 6, || "recovering twice does not find the same".to_owned());
+    }
+
+    /// 8: a client sends to the orchestrator and to receivers it accepted, nobody else.
+    pub(crate) fn i08_known_destination(&mut self, known: bool, to: SocketAddrV4) {
+        self.check(known, 8, || format!("a datagram goes to {to}"));
+    }
+
+    /// 8 and 9: a server answers the sender of a datagram, with no more bytes than it got, once.
+    pub(crate) fn i09_reply(
+        &mut self,
+        request: Option<(SocketAddrV4, usize)>,
+        to: SocketAddrV4,
+        len: usize,
+    ) {
+        self.check(request.is_some(), 9, || format!("a second answer, to {to}"));
+        let Some((from, asked)) = request else { return };
+        self.check(from == to, 8, || format!("{from} is answered at {to}"));
+        self.check(len <= asked, 9, || format!("{len} bytes in answer to {asked}"));
+    }
+
+    /// 9: before it has answered, a receiver gets at most 3 chunks at once, 16 datagrams in 30 s and
+    /// 50 in 120 s. `sent` includes the datagram that is sent now, `since` the first.
+    pub(crate) fn i09_unproven(&mut self, sent: u32, in_flight: usize, since: Duration) {
+        let limit = if since < Duration::from_secs(30) { 16 } else { 50 };
+        let counts = since <= Duration::from_secs(120);
+        self.check(in_flight <= 3, 9, || format!("{in_flight} chunks at once to a stranger"));
+        self.check(!counts || sent <= limit, 9, || {
+            format!("{sent} datagrams to a stranger in {since:?}")
+        });
+    }
+
+    /// 10: never more in flight than the receiver's window.
+    pub(crate) fn i10_window(&mut self, in_flight: usize, window: usize) {
+        self.check(in_flight <= window, 10, || format!("{in_flight} in flight, window {window}"));
+    }
+
+    /// 11: what is no news causes neither a transmission nor progress.
+    pub(crate) fn i11_no_news_no_effect(&mut self, sent: u64, progress: u64) {
+        self.check(sent == 0 && progress == 0, 11, || {
+            format!("a datagram that is no news: {sent} sent, {progress} bytes of progress")
+        });
+    }
+
+    /// 12: reported bytes grow, up to the payload's length.
+    pub(crate) fn i12_bytes(&mut self, before: u64, now: u64, payload: u64) {
+        self.check(before <= now && now <= payload, 12, || {
+            format!("reported bytes went from {before} to {now} of {payload}")
+        });
+    }
+
+    /// 13 and 14: ids are never issued twice, and one address gets one id until it is claimed.
+    pub(crate) fn i13_assignment(&mut self, to: SocketAddrV4, tid: u64, life: u32) {
+        let window = self.orchestrator_limits.repeat_window;
+        let before = self.answered.get(&to).copied();
+        if let Some((old, when, its_life)) = before
+            && life == its_life
+            && self.now - when < window
+            && !self.claimed.contains(&old)
+            && old != tid
+        {
+            self.check(false, 14, || format!("{to} has {old} and gets {tid}"));
+        }
+        if before.is_none_or(|(old, ..)| old != tid) {
+            let fresh = self.issued.insert(tid);
+            self.check(fresh, 13, || format!("{tid} is issued twice"));
+            self.answered.insert(to, (tid, self.now, life));
+        }
+    }
+
+    /// Whether the client of `tid` reported it complete.
+    pub(crate) fn finished(&self, tid: u64) -> bool {
+        self.clients.iter().any(|client| client.tid == Some(tid) && client.complete)
+    }
+
+    /// A receiver in the orchestrator's process saw data of `tid`.
+    pub(crate) fn claimed(&mut self, tid: u64) {
+        self.claimed.insert(tid);
+    }
+
+    /// 17: what receivers remember stays within the documented quotas.
+    pub(crate) fn i17_receiver_memory(
+        &mut self,
+        transactions: usize,
+        ranges: usize,
+        waiting: usize,
+    ) {
+        let limits = &self.receiver_limits;
+        let (most, total) = (limits.transactions, limits.ranges_total);
+        // Beyond the total, transactions with few ranges may still open some.
+        let most_ranges = (limits.ranges * transactions).min(total + 64 * transactions);
+        self.check(transactions <= most, 17, || format!("{transactions} transactions of {most}"));
+        self.check(ranges <= most_ranges, 17, || format!("{ranges} ranges of {most_ranges}"));
+        self.check(waiting <= 8 << 20, 17, || format!("{waiting} bytes wait for the disk"));
+    }
+
+    /// 17: so does the orchestrator.
+    pub(crate) fn i17_orchestrator_memory(&mut self, queued: usize, live: usize) {
+        let (queue, most) = (self.orchestrator_limits.queue, self.orchestrator_limits.live);
+        self.check(queued <= queue, 17, || format!("{queued} intents of {queue} wait"));
+        self.check(live <= most, 17, || format!("{live} transactions of {most} are open"));
+    }
+
+    /// 18: a status agrees with what is durable.
+    pub(crate) fn i18_status_is_true(&mut self, complete: bool, acked: u64, chunks: u64) {
+        self.check(complete == (acked == chunks), 18, || {
+            format!("complete is {complete} with {acked} of {chunks} chunks acknowledged")
+        });
+    }
+
+    /// 18: a receipt says what was sent.
+    pub(crate) fn i18_receipt(&mut self, tid: u64, bytes: u64, finished: bool) {
+        if !self.is_clients(tid) || self.tainted || !finished {
+            return;
+        }
+        let client = self.clients.iter().find(|client| client.tid == Some(tid));
+        let sent = client.and_then(|client| client.layout.as_ref()).map_or(0, Layout::bytes);
+        self.check(bytes == sent, 18, || format!("a receipt over {bytes} of {sent} bytes"));
+    }
+
+    /// 20: nothing runs on after its deadline.
+    pub(crate) fn i20_ends(&mut self, ended: bool, why: &'static str) {
+        self.check(ended, 20, || format!("still running: {why}"));
+    }
+
+    /// 21: while work remains, the next look at it is due soon.
+    pub(crate) fn i21_timer_is_armed(&mut self, next: Option<Duration>, limit: Duration) {
+        self.check(next.is_some_and(|next| next <= limit), 21, || {
+            format!("the next wake-up is in {next:?}, the limit is {limit:?}")
+        });
+    }
+
+    /// 22: without an ack each timeout is twice the one before, up to 3 s, and none comes early.
+    pub(crate) fn i22_backoff(&mut self, before: Duration, waited: Duration, next: Duration) {
+        let least = (before * 2).min(Duration::from_secs(3));
+        self.check(next >= least, 22, || format!("timeout {next:?} after one of {before:?}"));
+        self.check(waited >= before, 22, || format!("resent after {waited:?}, not {before:?}"));
+    }
+
+    /// 26: what is acknowledged is not sent again.
+    pub(crate) fn i26_acked_is_not_resent(&mut self, acked: bool, seq: u64) {
+        self.check(!acked, 26, || format!("chunk {seq} is sent although it is acknowledged"));
+    }
+
+    /// 27: a receiver that owes an answer is suspect after 30 s.
+    pub(crate) fn i27_silence_is_suspect(&mut self, waited: Duration, limit: Duration) {
+        self.check(waited <= limit, 27, || format!("silent for {waited:?} and not suspect"));
+    }
+
+    /// 30: the store and a plain map agree.
+    pub(crate) fn i30_store_is_the_model(&mut self, same: bool, key: Key) {
+        self.check(same, 30, || format!("the store and its model differ in {}/{}", key.0, key.1));
+    }
+}

@@ -1,0 +1,542 @@
+//! A client in the world: asks, chooses, measures, sends, as the real shell does.
+//!
+//! Carries datagrams and deadlines between network and machines and checks what it sees on the way.
+
+use super::checks::Truth;
+use super::lane::LaneCheck;
+use super::net::{Net, orchestrator_addr, v4};
+use super::original::{LAST_ECHO, Original, Peer};
+use super::process::Process;
+use crate::journal::Note;
+use crate::payload;
+use crate::report::{Sample, SampleKind};
+use crate::setup::{ClientSetup, Mode, Program, Setup, Twin};
+use mdalp_proto::address;
+use mdalp_proto::ids::{OrchestratorAddr, ReceiverAddr, TransactionId};
+use mdalp_proto::intent::{Assignment, Intent, IntentError};
+use mdalp_proto::layout::Layout;
+use mdalp_proto::split::Share;
+use mdalp_proto::time::Instant;
+use mdalp_proto::transfer::{
+    Adaptive, Event, Latency, Outcome, Plan, Policy, Single, Target, Transfer,
+};
+use mdalp_proto::wire::{Capabilities, Message, PORT, decode, encode_data_header, encode_intent};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+/// How a client ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum End {
+    /// Every chunk is acknowledged, or so it says.
+    Complete,
+    /// Nobody acknowledged anything for 120 s.
+    NoProgress,
+    /// Its deadline came.
+    Deadline,
+    /// The servers have something else than was sent.
+    Mismatch,
+    /// Large chunks, and not one ack.
+    NothingArrives,
+    /// The orchestrator did not answer.
+    NoAnswer,
+    /// The orchestrator's answer could not be read, or named no receivers.
+    BadAnswer,
+    /// No receiver may be sent to.
+    AllRefused,
+    /// It raised an exception (the original only).
+    Crashed,
+    /// It still ran at the horizon.
+    Running,
+}
+
+#[derive(Debug)]
+enum Brain {
+    Waiting,
+    Asking(Intent),
+    /// The original asks once.
+    AskingOnce,
+    Measuring {
+        until: Instant,
+        tid: TransactionId,
+    },
+    Sending(Box<Transfer>),
+    Original(Original),
+    Over,
+}
+
+/// A receiver that is sent to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) addr: SocketAddrV4,
+    caps: Capabilities,
+    place: usize,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) share: Share,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) index: usize,
+    pub(crate) setup: ClientSetup,
+    pub(crate) process: Process,
+    brain: Brain,
+    payload_seed: u64,
+    layout: Layout,
+    pub(crate) chosen: Vec<Chosen>,
+    pub(crate) lanes: Vec<LaneCheck>,
+    pub(crate) end: Option<End>,
+    pub(crate) tid: Option<TransactionId>,
+    pub(crate) assigned_at: Option<Instant>,
+    pub(crate) sending_since: Option<Instant>,
+    pub(crate) last_ack_at: Option<Instant>,
+    pub(crate) ended_at: Option<Instant>,
+    pub(crate) intents: u64,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) transfer: Option<Box<Transfer>>,
+    pub(crate) original: Option<Original>,
+    reported: u64,
+    data: Vec<u8>,
+    out: Vec<u8>,
+    draws: mdalp_netem::Rng,
+}
+
+impl Client {
+    pub(crate) fn new(setup: &Setup, index: usize) -> Self {
+        let mut process = Process::new();
+        let client = setup.clients[index].clone();
+        process.set_timer(Some(client.start), Duration::ZERO);
+        Self {
+            index,
+            setup: client,
+            process,
+            brain: Brain::Waiting,
+            payload_seed: setup.seed ^ index as u64,
+            layout: Layout::new(&[], 1),
+            chosen: Vec::new(),
+            lanes: Vec::new(),
+            end: None,
+            tid: None,
+            assigned_at: None,
+            sending_since: None,
+            last_ack_at: None,
+            ended_at: None,
+            intents: 0,
+            samples: Vec::new(),
+            transfer: None,
+            original: None,
+            reported: 0,
+            data: Vec::new(),
+            out: Vec::new(),
+            draws: mdalp_netem::Rng::new(mdalp_netem::derive_seed(setup.seed, 2)),
+        }
+    }
+
+    /// Datagrams first, then the timers: one turn of the shell's loop.
+    pub(crate) fn turn(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        setup: &Setup,
+        arrived: &mut dyn Iterator<Item = super::process::Waiting>,
+    ) {
+        for (from, _, buffer) in arrived {
+            let bytes = net.take(buffer);
+            self.take(net, truth, setup, from, &bytes);
+            net.put(buffer, bytes);
+        }
+        self.run_timers(net, setup);
+        self.drain(net, truth, setup);
+        self.arm(net, truth);
+    }
+
+    fn take(
+        &mut self,
+        net: &Net,
+        truth: &mut Truth,
+        setup: &Setup,
+        from: SocketAddrV4,
+        bytes: &[u8],
+    ) {
+        let now = self.process.local(net.now);
+        match &mut self.brain {
+            Brain::Asking(intent) => intent.handle_datagram(now, from.into(), bytes),
+            Brain::AskingOnce if from == orchestrator_addr() => {
+                if let Ok(Message::Assignment { tid, list }) = decode(bytes)
+                    && let Ok(receivers) = mdalp_proto::wire::list::parse(list)
+                {
+                    self.choose(net, truth, setup, Assignment { tid, receivers });
+                }
+            }
+            Brain::Sending(transfer) => {
+                let lane = self.chosen.iter().position(|chosen| chosen.addr == from);
+                let news = lane.and_then(|lane| self.lanes[lane].is_news(transfer, lane, bytes));
+                let before = super::lane::totals(transfer, self.lanes.len());
+                transfer.handle_datagram(now, from.into(), bytes);
+                let after = super::lane::totals(transfer, self.lanes.len());
+                // The sixteenth ack of something never sent makes its receiver suspect (H40): its
+                // chunks go to others, which is meant.
+                if news.is_none() && before.optimistic == after.optimistic {
+                    let sent = after.datagrams - before.datagrams;
+                    truth.i11_no_news_no_effect(sent, after.bytes - before.bytes);
+                }
+                if setup.twin == Some(Twin::AnswersDuplicateAcks)
+                    && before.duplicates < after.duplicates
+                    && let Some(lane) = lane
+                {
+                    self.lanes[lane].answer_duplicate = true;
+                    truth.i11_no_news_no_effect(1, 0);
+                }
+            }
+            Brain::Original(original) => {
+                if let Some((peer, seq)) = original.handle_datagram(now, from, bytes) {
+                    self.last_ack_at = Some(net.now);
+                    self.sample(net.now, setup, peer, seq, SampleKind::Acked);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn run_timers(&mut self, net: &mut Net, setup: &Setup) {
+        let now = self.process.local(net.now);
+        match &mut self.brain {
+            Brain::Waiting if now >= self.setup.start => {
+                let orchestrator = OrchestratorAddr(SocketAddr::V4(orchestrator_addr()));
+                self.brain = match self.setup.program {
+                    Program::Mdalp(_) => {
+                        Brain::Asking(Intent::new(now, self.setup.intent, orchestrator))
+                    }
+                    Program::Original(_) => {
+                        self.out.clear();
+                        encode_intent(&mut self.out);
+                        self.intents += 1;
+                        net.send_up(self.index, orchestrator_addr(), &self.out);
+                        Brain::AskingOnce
+                    }
+                };
+            }
+            Brain::Asking(intent) => intent.handle_timeout(now),
+            Brain::Measuring { until, tid } if now >= *until => {
+                let tid = *tid;
+                self.begin(net, setup, tid);
+            }
+            Brain::Sending(transfer) => transfer.handle_timeout(now),
+            Brain::Original(original) => original.handle_timeout(now),
+            _ => {}
+        }
+    }
+
+    /// Judges the listed receivers and keeps those that may and shall be sent to.
+    fn choose(&mut self, net: &Net, truth: &mut Truth, setup: &Setup, assignment: Assignment) {
+        let now = self.process.local(net.now);
+        self.assigned_at = Some(net.now);
+        self.tid = Some(assignment.tid);
+        truth.clients[self.index].tid = Some(assignment.tid.0);
+        let orchestrator = (*orchestrator_addr().ip()).into();
+        for (place, entry) in assignment.receivers.into_iter().enumerate() {
+            let addr = v4(SocketAddr::new(entry.ip, entry.caps.port.unwrap_or(PORT)));
+            let own = net.homes[self.index] == addr;
+            let known = self.chosen.iter().any(|chosen| chosen.addr == addr);
+            if address::check(entry.ip, orchestrator, false).is_err() || own || known {
+                continue;
+            }
+            let (latency, share) = (self.latency_of(net, setup, addr), Share::default());
+            self.chosen.push(Chosen { addr, caps: entry.caps, place, latency, share });
+        }
+        let single = match self.setup.program {
+            Program::Mdalp(Mode::Single(place)) | Program::Original(Some(place)) => Some(place),
+            _ => None,
+        };
+        if let Some(place) = single {
+            self.chosen.retain(|chosen| chosen.place == place);
+        }
+        if self.chosen.is_empty() {
+            return self.finish(net.now, End::AllRefused);
+        }
+        let takes = if single.is_some() || self.setup.latencies.is_some() {
+            Duration::ZERO
+        } else {
+            self.echoes_take()
+        };
+        self.brain = Brain::Measuring { until: now + takes, tid: assignment.tid };
+    }
+
+    fn latency_of(&self, net: &Net, setup: &Setup, addr: SocketAddrV4) -> Option<Duration> {
+        let host = net.host(addr).filter(|&host| host < setup.receivers.len())?;
+        match &self.setup.latencies {
+            Some(given) => given.get(host).map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+            None => setup.receivers[host].ping,
+        }
+    }
+
+    /// How long measuring takes: for ours until the last answer, or three times as long while one is
+    /// missing.
+    fn echoes_take(&self) -> Duration {
+        let slowest = self.chosen.iter().filter_map(|chosen| chosen.latency).max();
+        let all = self.chosen.iter().all(|chosen| chosen.latency.is_some());
+        match (self.setup.program, slowest) {
+            (Program::Original(_), slowest) => LAST_ECHO + slowest.unwrap_or_default(),
+            (_, None) => Duration::from_millis(2900),
+            (_, Some(slowest)) if all => slowest + Duration::from_millis(10),
+            (_, Some(slowest)) => {
+                (slowest * 3).clamp(Duration::from_millis(500), Duration::from_millis(2900))
+            }
+        }
+    }
+
+    /// Fixes who gets what, and starts sending.
+    fn begin(&mut self, net: &mut Net, setup: &Setup, tid: TransactionId) {
+        let now = self.process.local(net.now);
+        let slowest = self.chosen.iter().filter_map(|chosen| chosen.latency).max();
+        let fallback = slowest.unwrap_or(Duration::from_secs(1));
+        let target = |chosen: &Chosen| Target {
+            addr: ReceiverAddr(chosen.addr.into()),
+            latency: chosen.latency.unwrap_or(fallback).as_secs_f64(),
+            window: chosen.caps.window.unwrap_or(1).min(self.setup.window),
+            crc: chosen.caps.crc,
+            seal: chosen.caps.seal,
+        };
+        let targets: Vec<Target> = self.chosen.iter().map(target).collect();
+        let policy: Box<dyn Policy> = match self.setup.program {
+            Program::Mdalp(Mode::Latency) | Program::Original(None) => Box::new(Latency),
+            Program::Mdalp(Mode::Single(_)) | Program::Original(Some(_)) => {
+                Box::new(Single { index: 0 })
+            }
+            Program::Mdalp(Mode::Adaptive) => Box::new(Adaptive),
+        };
+        let client = &self.setup;
+        let plan = Plan::new(tid, client.payload, client.chunk, &targets, policy.as_ref());
+        self.layout = plan.layout.clone();
+        for (chosen, share) in self.chosen.iter_mut().zip(&plan.shares) {
+            chosen.share = *share;
+        }
+        let check = |target: &Target| LaneCheck::new(tid, target.window);
+        self.lanes = targets.iter().map(check).collect();
+        self.sending_since = Some(net.now);
+        let chunks = plan.layout.chunks();
+        let (client, lanes) = (self.index as u8, targets.len() as u8);
+        net.note(Note::Planned { client, lanes, chunks });
+        self.brain = if let Program::Original(single) = self.setup.program {
+            let peer = |chosen: &Chosen| Peer::new(chosen.addr, chosen.share);
+            let peers = self.chosen.iter().map(peer).collect();
+            Brain::Original(Original::new(now, tid, peers, single.is_none()))
+        } else {
+            let mut config = self.setup.transfer;
+            let within = self.setup.deadline.zip(self.assigned_at);
+            config.deadline = within.map(|(within, from)| self.process.local(from) + within);
+            if setup.twin == Some(Twin::NoBackoff) {
+                config.rto.initial = Duration::from_millis(400);
+                config.rto.max = Duration::from_millis(400);
+            }
+            Brain::Sending(Box::new(Transfer::new(now, config, &plan, &targets, policy)))
+        };
+    }
+
+    /// Drains all outputs, over changes of what the client is doing.
+    fn drain(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        match &mut self.brain {
+            Brain::Asking(intent) => {
+                self.out.clear();
+                if let Some(to) = intent.poll_transmit(&mut self.out) {
+                    self.intents += 1;
+                    truth.i08_known_destination(v4(to) == orchestrator_addr(), v4(to));
+                    net.send_up(self.index, v4(to), &self.out);
+                }
+                match intent.poll_event() {
+                    Some(Ok(assignment)) => {
+                        let (client, tid) = (self.index as u8, assignment.tid.0);
+                        net.note(Note::Assigned { client, tid });
+                        self.choose(net, truth, setup, assignment);
+                    }
+                    Some(Err(IntentError::NoAnswer)) => self.finish(net.now, End::NoAnswer),
+                    Some(Err(_)) => self.finish(net.now, End::BadAnswer),
+                    None => {}
+                }
+            }
+            Brain::Sending(_) => self.drain_transfer(net, truth, setup),
+            Brain::Original(_) => self.drain_original(net, setup),
+            _ => {}
+        }
+        // Nothing to measure, or sending begins: go on at once.
+        if let Brain::Measuring { until, tid } = self.brain
+            && until <= self.process.local(net.now)
+        {
+            self.begin(net, setup, tid);
+        }
+        if truth.clients[self.index].layout.is_none() && self.sending_since.is_some() {
+            truth.clients[self.index].layout = Some(self.layout.clone());
+            self.check_plan(truth);
+            self.drain(net, truth, setup);
+        }
+    }
+
+    /// 2: shares are disjoint, contiguous, in order and cover the payload.
+    fn check_plan(&self, truth: &mut Truth) {
+        let (mut bytes, mut chunks) = (0, 0);
+        let size = u64::from(self.setup.chunk);
+        for share in self.chosen.iter().map(|chosen| chosen.share) {
+            let fits = share.chunks == share.bytes.div_ceil(size)
+                && (share.chunks == 0 || share.first_seq == chunks);
+            truth.check(fits, 2, || format!("{share:?} after {chunks} chunks"));
+            bytes += share.bytes;
+            chunks += share.chunks;
+        }
+        truth.check(bytes == self.setup.payload, 2, || format!("shares add up to {bytes}"));
+    }
+
+    fn drain_transfer(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        let Brain::Sending(transfer) = &mut self.brain else { return };
+        let client = self.index as u8;
+        let mut outcome = None;
+        while let Some(event) = transfer.poll_event() {
+            match event {
+                Event::Acked { lane, seq, .. } => {
+                    let sent = self.lanes[lane].was_sent(seq.0);
+                    truth.i03_done_only_by_ack(self.index, seq.0, sent);
+                    self.last_ack_at = Some(net.now);
+                    net.note(Note::Acked { client, lane: lane as u8, seq: seq.0 });
+                    if setup.samples {
+                        let (receiver, kind) = (lane, SampleKind::Acked);
+                        self.samples.push(Sample { at: net.now, receiver, seq: seq.0, kind });
+                    }
+                }
+                Event::TimedOut { lane, seq, next } => {
+                    let local = self.process.local(net.now);
+                    self.lanes[lane].timed_out(truth, transfer, lane, local, next);
+                    let next_ms = next.as_millis() as u64;
+                    net.note(Note::TimedOut { client, lane: lane as u8, seq: seq.0, next_ms });
+                }
+                Event::State { lane, state } => {
+                    net.note(Note::State { client, lane: lane as u8, state: state as u8 });
+                }
+                Event::Moved { what } => {
+                    let (from, to) = (what.from as u8, what.to as u8);
+                    net.note(Note::Moved { client, from, to, chunks: what.chunks });
+                }
+                Event::Finished(how) => outcome = Some(how),
+                _ => {}
+            }
+        }
+        let acked = transfer.acked_bytes();
+        truth.i12_bytes(self.reported, acked, self.setup.payload);
+        self.reported = acked;
+        while let Some(transmit) = transfer.poll_transmit() {
+            if setup.twin == Some(Twin::NoRetransmission) && transmit.attempt > 1 {
+                continue;
+            }
+            let (to, seq, lane) = (v4(transmit.to), transmit.seq.0, transmit.lane);
+            truth.i08_known_destination(self.chosen.get(lane).is_some_and(|c| c.addr == to), to);
+            truth.i26_acked_is_not_resent(transfer.acked().contains(seq), seq);
+            let again = self.lanes[lane].sends(truth, transfer, lane, seq, net.now);
+            self.data.resize((transmit.range.end - transmit.range.start) as usize, 0);
+            payload::fill(self.payload_seed, transmit.range.start, &mut self.data);
+            self.out.clear();
+            transfer.encode(&transmit, &self.data, &mut self.out);
+            net.send_up(self.index, to, &self.out);
+            if setup.samples {
+                let kind = if again { SampleKind::Resent } else { SampleKind::Sent };
+                self.samples.push(Sample { at: net.now, receiver: lane, seq, kind });
+            }
+        }
+        if let Some(outcome) = outcome {
+            let chunks = self.layout.chunks();
+            let complete = matches!(outcome, Outcome::Complete { .. });
+            truth.i18_status_is_true(complete, transfer.acked().len(), chunks);
+            truth.clients[self.index].complete = complete;
+            let end = match outcome {
+                Outcome::Complete { .. } => End::Complete,
+                Outcome::Deadline => End::Deadline,
+                Outcome::Mismatch => End::Mismatch,
+                Outcome::NothingArrives => End::NothingArrives,
+                _ => End::NoProgress,
+            };
+            self.finish(net.now, end);
+        }
+    }
+
+    fn drain_original(&mut self, net: &mut Net, setup: &Setup) {
+        let Brain::Original(original) = &mut self.brain else { return };
+        let mut sent = Vec::new();
+        while let Some((peer, seq)) = original.outbox.pop_front() {
+            sent.push((peer, seq));
+        }
+        let tid = self.tid.unwrap_or(TransactionId(0));
+        for (peer, seq) in sent {
+            let seq = mdalp_proto::ids::SequenceNumber(seq);
+            let range = self.layout.range(seq);
+            self.data.resize((range.end - range.start) as usize, 0);
+            payload::fill(self.payload_seed, range.start, &mut self.data);
+            self.out.clear();
+            encode_data_header(&mut self.out, tid, seq, None);
+            self.out.extend_from_slice(&self.data);
+            net.send_up(self.index, self.chosen[peer].addr, &self.out);
+            let again = !self.lanes[peer].note_sent(seq.0);
+            let kind = if again { SampleKind::Resent } else { SampleKind::Sent };
+            self.sample(net.now, setup, peer, seq.0, kind);
+        }
+        let Brain::Original(original) = &self.brain else { return };
+        if original.is_done() {
+            let end = if original.crashed { End::Crashed } else { End::Complete };
+            self.finish(net.now, end);
+        }
+    }
+
+    fn sample(&mut self, at: Instant, setup: &Setup, receiver: usize, seq: u64, kind: SampleKind) {
+        if setup.samples {
+            self.samples.push(Sample { at, receiver, seq, kind });
+        }
+    }
+
+    pub(crate) fn finish(&mut self, now: Instant, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = Some(end);
+        self.ended_at = Some(now);
+        match std::mem::replace(&mut self.brain, Brain::Over) {
+            Brain::Sending(transfer) => self.transfer = Some(transfer),
+            Brain::Original(original) => self.original = Some(original),
+            _ => {}
+        }
+    }
+
+    /// Sets the timer, and checks that it is set (21) and that no silence goes unnoticed (27).
+    fn arm(&mut self, net: &mut Net, truth: &mut Truth) {
+        let now = self.process.local(net.now);
+        let next = match &self.brain {
+            Brain::Waiting => Some(self.setup.start),
+            Brain::Asking(intent) => intent.poll_timeout(),
+            Brain::Measuring { until, .. } => Some(*until),
+            Brain::Sending(transfer) => {
+                let next = transfer.poll_timeout();
+                super::lane::check_timers(truth, transfer, &self.setup.transfer, now, next);
+                next
+            }
+            Brain::Original(original) => original.poll_timeout(),
+            Brain::AskingOnce | Brain::Over => None,
+        };
+        let late = self.draws.duration_up_to(self.setup.late_timers);
+        self.process.set_timer(next, late);
+    }
+
+    /// The host of `at` says that nobody listens there.
+    pub(crate) fn refused(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        setup: &Setup,
+        at: SocketAddrV4,
+    ) {
+        if let Brain::Sending(transfer) = &mut self.brain {
+            transfer.handle_unreachable(self.process.local(net.now), at.into());
+        }
+        self.turn(net, truth, setup, &mut std::iter::empty());
+    }
+
+    /// What the client knows that an eavesdropper might: for attackers.
+    pub(crate) fn secrets(&self) -> (u64, u64, Option<SocketAddrV4>) {
+        let tid = self.tid.map_or(0, |tid| tid.0);
+        (tid, self.layout.chunks(), self.chosen.first().map(|chosen| chosen.addr))
+    }
+}

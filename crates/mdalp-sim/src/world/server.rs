@@ -1,0 +1,382 @@
+//! A server process in the world: machines, store and batching, as the real shell wires them.
+//!
+//! Receivers name chunks, the server collects them while the disk is busy and commits up to 64 at
+//! once, and only then an ack exists. Quotas and rules are the machines'.
+
+use super::checks::Truth;
+use super::net::{Buffer, Due, Net, orchestrator_addr, receiver_addr, v4};
+use super::process::Process;
+use super::store::Store;
+use crate::journal::Note;
+use crate::setup::{Setup, Twin};
+use mdalp_netem::{Rng, derive_seed};
+use mdalp_proto::orchestrator::{self, Orchestrator};
+use mdalp_proto::receiver::{self, Append, Local, Receiver, Stored};
+use mdalp_proto::wire::ChunkCrc;
+use mdalp_proto::wire::list::Entry;
+use mdalp_store::{AppendResult, Appended};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+/// Chunks in one commit at most, and bytes that may wait for one (§3.4).
+const BATCH: usize = 64;
+const MAX_WAITING: usize = 8 << 20;
+
+/// A chunk on its way to the disk, and the datagram that brought it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) append: Append,
+    pub(crate) bytes: Buffer,
+    request: (SocketAddrV4, usize),
+}
+
+pub(crate) struct Server {
+    index: u8,
+    pub(crate) process: Process,
+    /// The machines; none while the process is down.
+    orchestrator: Option<Orchestrator>,
+    receiver: Option<Receiver>,
+    has_orchestrator: bool,
+    /// Which receivers of the setup it runs.
+    pub(crate) receivers: Vec<usize>,
+    pub(crate) store: Store,
+    pub(crate) life: u32,
+    pub(crate) up: bool,
+    waiting: VecDeque<Pending>,
+    waiting_bytes: usize,
+    committing: Vec<Pending>,
+    pub(crate) commit: (Duration, Duration),
+    /// Disk operations that were tried, for the report.
+    results: Vec<AppendResult>,
+    scratch: Vec<u8>,
+    acks: u64,
+}
+
+impl Server {
+    pub(crate) fn new(setup: &Setup, index: usize) -> Self {
+        let all = 0..setup.receivers.len();
+        let receivers = match (setup.servers.together, index.checked_sub(1)) {
+            (true, _) => all.collect(),
+            (false, Some(receiver)) => vec![receiver],
+            (false, None) => Vec::new(),
+        };
+        Self {
+            index: index as u8,
+            process: Process::new(),
+            orchestrator: None,
+            receiver: None,
+            has_orchestrator: index == 0,
+            receivers,
+            store: Store::new(setup),
+            life: 0,
+            up: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            committing: Vec::new(),
+            commit: setup.servers.commit,
+            results: Vec::new(),
+            scratch: Vec::new(),
+            acks: 0,
+        }
+    }
+
+    /// Starts the process.
+    pub(crate) fn start(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        if self.up {
+            return;
+        }
+        if !self.receivers.is_empty() && self.store.open(&self.receivers).is_err() {
+            let (server, life) = (self.index, self.life);
+            net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
+            return;
+        }
+        self.store.check_recovery(truth);
+        self.life += 1;
+        self.up = true;
+        net.note(Note::Up { server: self.index });
+        let unlimited = setup.twin == Some(Twin::NoLimits);
+        let own = |addr: SocketAddrV4| vec![SocketAddr::V4(addr)];
+        if self.has_orchestrator {
+            let entry = |index: usize| Entry {
+                ip: IpAddr::V4(*receiver_addr(index).ip()),
+                name: setup.receivers[index].name.clone(),
+                caps: setup.servers.caps,
+            };
+            let mut config = setup.servers.orchestrator.clone();
+            if unlimited {
+                (config.queue, config.queue_per_source) = (usize::MAX, usize::MAX);
+                (config.queue_per_prefix, config.live) = (usize::MAX, usize::MAX);
+            }
+            config.own = own(orchestrator_addr());
+            config.receivers = (0..setup.receivers.len()).map(entry).collect();
+            let mut rng = Rng::new(derive_seed(setup.seed, 10_000 + u64::from(self.life)));
+            let random = Box::new(move || rng.next_u64());
+            self.orchestrator = Some(Orchestrator::new(config, random));
+        }
+        if !self.receivers.is_empty() {
+            let mut config = setup.servers.receiver.clone();
+            if unlimited {
+                (config.ranges, config.ranges_total) = (usize::MAX, usize::MAX);
+                (config.per_source, config.per_prefix) = (usize::MAX, usize::MAX);
+                config.transactions = usize::MAX;
+            }
+            config.own = self.receivers.iter().flat_map(|&r| own(receiver_addr(r))).collect();
+            let mut receiver = Receiver::new(config);
+            let now = self.process.local(net.now);
+            for tid in self.store.open_transactions() {
+                receiver.adopt(now, tid);
+            }
+            self.receiver = Some(receiver);
+        }
+        self.after(net, truth, setup, None);
+    }
+
+    /// The process is gone, and what it had in memory.
+    pub(crate) fn stop(&mut self, net: &mut Net, power: bool) {
+        self.life += 1;
+        self.up = false;
+        (self.orchestrator, self.receiver) = (None, None);
+        for pending in self.waiting.drain(..).chain(self.committing.drain(..)) {
+            net.release(pending.bytes);
+        }
+        self.waiting_bytes = 0;
+        for (_, _, bytes) in self.process.inbox.drain(..) {
+            net.release(bytes);
+        }
+        self.process.set_timer(None, Duration::ZERO);
+        net.note(Note::Down { server: self.index });
+        let mut rng = net.rng.clone();
+        self.store.die(power, &mut rng);
+        net.rng = rng;
+    }
+
+    /// A datagram for `to`, which is one of this process's addresses.
+    pub(crate) fn receive(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        setup: &Setup,
+        (from, to, buffer): super::process::Waiting,
+    ) {
+        let now = self.process.local(net.now);
+        let bytes = net.take(buffer);
+        let request = Some((from, bytes.len()));
+        if to == orchestrator_addr() {
+            if let Some(orchestrator) = &mut self.orchestrator {
+                orchestrator.handle_datagram(now, from.into(), &bytes);
+            }
+            net.put(buffer, bytes);
+            return self.after(net, truth, setup, None);
+        }
+        let host = net.host(to);
+        let local = self.receivers.iter().position(|&index| Some(index) == host);
+        let mut append = None;
+        if let (Some(receiver), Some(local)) = (&mut self.receiver, local) {
+            receiver.handle_datagram(now, Local(local as u16), from.into(), &bytes);
+            append = receiver.poll_append();
+        }
+        let len = bytes.len();
+        if let Some(append) = append {
+            net.put_back(buffer, bytes);
+            let pending = Pending { append, bytes: buffer, request: (from, len) };
+            self.enqueue(net, truth, setup, pending);
+            return self.after(net, truth, setup, None);
+        }
+        net.put(buffer, bytes);
+        self.after(net, truth, setup, request);
+    }
+
+    fn enqueue(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup, pending: Pending) {
+        let now = self.process.local(net.now);
+        let size = pending.append.data.len();
+        if self.waiting_bytes + size > MAX_WAITING {
+            if let Some(receiver) = &mut self.receiver {
+                receiver.handle_appended(now, &pending.append, Stored::Failed);
+            }
+            return net.release(pending.bytes);
+        }
+        if setup.twin == Some(Twin::AckBeforeCommit) {
+            if let Some(receiver) = &mut self.receiver {
+                receiver.handle_appended(now, &pending.append, Stored::New);
+            }
+            self.send_acks(net, truth, Some(pending.request));
+        }
+        self.waiting_bytes += size;
+        self.waiting.push_back(pending);
+        self.begin_commit(net, truth, setup);
+    }
+
+    /// Hands what is waiting to the disk, unless that is busy.
+    fn begin_commit(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        if !self.committing.is_empty() || self.waiting.is_empty() {
+            return;
+        }
+        let count = self.waiting.len().min(BATCH);
+        self.committing.extend(self.waiting.drain(..count));
+        let (least, most) = self.commit;
+        let takes = least + net.rng.duration_up_to(most.saturating_sub(least));
+        if takes.is_zero() {
+            return self.finish_commit(net, truth, setup);
+        }
+        let due = Due::Committed { server: self.index, life: self.life };
+        net.at(net.now + takes, due);
+    }
+
+    /// The disk has done it. Errors of the store end the process, as they do in the real server.
+    pub(crate) fn finish_commit(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        let now = self.process.local(net.now);
+        let batch = std::mem::take(&mut self.committing);
+        let mut results = std::mem::take(&mut self.results);
+        self.store.append(net, truth, &batch, &mut results);
+        net.note(Note::Committed { server: self.index, chunks: batch.len() as u64 });
+        for (pending, result) in batch.iter().zip(&results) {
+            let stored = match *result {
+                Ok(Appended::New) => Stored::New,
+                Ok(Appended::Duplicate { crc }) => Stored::Duplicate { crc: ChunkCrc(crc) },
+                Err(_) => Stored::Failed,
+            };
+            let (server, seq) = (self.index, pending.append.seq.0);
+            let code = match stored {
+                Stored::New => 0,
+                Stored::Duplicate { .. } => 1,
+                Stored::Failed => 2,
+            };
+            net.note(Note::Stored { server, seq, result: code });
+            self.waiting_bytes -= pending.append.data.len();
+            if setup.twin != Some(Twin::AckBeforeCommit) {
+                if let Some(receiver) = &mut self.receiver {
+                    receiver.handle_appended(now, &pending.append, stored);
+                }
+                self.send_acks(net, truth, Some(pending.request));
+            }
+            net.release(pending.bytes);
+        }
+        self.results = results;
+        self.committing = batch;
+        self.committing.clear();
+        if setup.servers.paranoid {
+            let mut rng = net.rng.clone();
+            self.store.check_power_cut(truth, &mut rng);
+            net.rng = rng;
+        }
+        if self.store.is_poisoned() {
+            self.stop(net, false);
+            let (server, life) = (self.index, self.life);
+            net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
+            return;
+        }
+        self.begin_commit(net, truth, setup);
+        self.after(net, truth, setup, None);
+    }
+
+    /// The timer is due.
+    pub(crate) fn wake(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        let now = self.process.local(net.now);
+        if let Some(orchestrator) = &mut self.orchestrator {
+            orchestrator.handle_timeout(now);
+        }
+        if let Some(receiver) = &mut self.receiver {
+            receiver.handle_timeout(now);
+        }
+        self.after(net, truth, setup, None);
+    }
+
+    fn send_acks(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        mut request: Option<(SocketAddrV4, usize)>,
+    ) {
+        while let Some(ack) = self.receiver.as_mut().and_then(Receiver::poll_transmit) {
+            self.acks += 1;
+            let (key, to) = ((ack.tid.0, ack.seq.0), v4(ack.to));
+            self.scratch.clear();
+            ack.encode(&mut self.scratch);
+            truth.i04_acked_is_durable(key, self.store.holds(key), self.store.is_poisoned());
+            truth.i09_reply(request.take(), to, self.scratch.len());
+            self.store.acked.insert(key);
+            let host = self.receivers[usize::from(ack.local.0)];
+            match net.ack_leaves(host, key.0, key.1) {
+                Some(at) if at <= net.now => net.send_down(host, to, &self.scratch),
+                Some(at) => {
+                    let bytes = net.hold(&self.scratch);
+                    net.at(at, Due::Leave { host: host as u8, to, bytes });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Drains everything after an input.
+    fn after(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        setup: &Setup,
+        request: Option<(SocketAddrV4, usize)>,
+    ) {
+        self.send_acks(net, truth, request);
+        let now = self.process.local(net.now);
+        while let Some(event) = self.receiver.as_mut().and_then(Receiver::poll_event) {
+            match event {
+                receiver::Event::Claimed { tid } => {
+                    if let Some(orchestrator) = &mut self.orchestrator {
+                        orchestrator.transaction_claimed(now, tid);
+                        truth.claimed(tid.0);
+                    }
+                }
+                receiver::Event::Active { tid } => {
+                    if let Some(orchestrator) = &mut self.orchestrator {
+                        orchestrator.transaction_active(now, tid);
+                    }
+                }
+                receiver::Event::Quiet { tid } => {
+                    if let Some(bytes) = self.store.try_close(net, tid) {
+                        net.note(Note::Closed { server: self.index, tid: tid.0 });
+                        let finished = setup.servers.together && truth.finished(tid.0);
+                        truth.i18_receipt(tid.0, bytes, finished);
+                        if let Some(orchestrator) = &mut self.orchestrator {
+                            orchestrator.transaction_ended(now, tid);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.drain_orchestrator(net, truth, setup);
+        if let Some(receiver) = &self.receiver {
+            let (transactions, ranges) = (receiver.transactions(), receiver.ranges());
+            truth.i17_receiver_memory(transactions, ranges, self.waiting_bytes);
+        }
+        let timers = [
+            self.orchestrator.as_ref().and_then(Orchestrator::poll_timeout),
+            self.receiver.as_ref().and_then(Receiver::poll_timeout),
+        ];
+        self.process.set_timer(timers.into_iter().flatten().min(), Duration::ZERO);
+    }
+
+    fn drain_orchestrator(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        let now = self.process.local(net.now);
+        let Some(orchestrator) = &mut self.orchestrator else { return };
+        while let Some(event) = orchestrator.poll_event() {
+            let orchestrator::Event::Assigned { tid, .. } = event else { continue };
+            // On record before anybody hears of it.
+            if setup.servers.together && self.store.begin(tid).is_err() {
+                orchestrator.withdraw(now, tid);
+            }
+        }
+        let host = setup.receivers.len();
+        while let Some(transmit) = orchestrator.poll_transmit() {
+            let to = v4(transmit.to);
+            truth.i13_assignment(to, transmit.tid.0, self.life);
+            net.send_down(host, to, &transmit.datagram);
+        }
+        truth.i17_orchestrator_memory(orchestrator.queued(), orchestrator.live());
+    }
+
+    /// Adds the chunks of `tid` held here; returns how many.
+    pub(crate) fn held(&self, tid: u64, into: &mut BTreeMap<u64, ChunkCrc>) -> u64 {
+        self.store.held(tid, into)
+    }
+}

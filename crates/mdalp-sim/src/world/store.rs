@@ -1,0 +1,262 @@
+//! A server's store: the segment log on a simulated disk, or an ideal one, with a reference model
+//! beside it.
+//!
+//! Decides nothing about when to commit; that is the server's business.
+
+use super::checks::Truth;
+use super::net::Net;
+use super::server::Pending;
+use crate::setup::{Disk, Setup, Twin};
+use mdalp_netem::Rng;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::wire::ChunkCrc;
+use mdalp_store::disk::mem::MemDisk;
+use mdalp_store::{
+    AppendError, AppendResult, Appended, ChunkLog, Limits, NewChunk, OpenError, Options, Query,
+    Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
+    Transactions, UnixMillis, assemble,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Numbers of a chunk.
+pub(crate) type Key = (u64, u64);
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) disk: MemDisk,
+    options: Option<Options>,
+    log: Option<SegmentLog<MemDisk>>,
+    ids: Vec<ReceiverId>,
+    /// What appends have confirmed (invariant 30's reference).
+    model: BTreeMap<Key, ChunkCrc>,
+    /// What was acknowledged, in this life or an earlier one.
+    pub(crate) acked: BTreeSet<Key>,
+    begun: BTreeSet<u64>,
+    /// Chunks that were written although they were held.
+    copies: u64,
+    twin: Option<Twin>,
+}
+
+fn now_of(net: &Net) -> UnixMillis {
+    UnixMillis(1_700_000_000_000 + net.now.as_nanos() / 1_000_000)
+}
+
+impl Store {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let options = match setup.servers.disk {
+            Disk::Ideal => None,
+            Disk::Log(segment_bytes) => {
+                let base = Options::new(setup.seed | 1);
+                Some(Options { segment_bytes, limits: Limits::NONE, ..base })
+            }
+        };
+        Self {
+            disk: MemDisk::new(),
+            options,
+            log: None,
+            ids: Vec::new(),
+            model: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            copies: 0,
+            twin: setup.twin,
+        }
+    }
+
+    /// Opens the log and declares the receivers.
+    pub(crate) fn open(&mut self, receivers: &[usize]) -> Result<(), OpenError> {
+        let Some(options) = self.options else {
+            self.ids = (0..receivers.len() as u16).map(ReceiverId).collect();
+            return Ok(());
+        };
+        self.log = None;
+        let log = SegmentLog::open(self.disk.clone(), options)?;
+        self.ids.clear();
+        for index in receivers {
+            let name = ReceiverName { address: index.to_string(), name: "r".to_owned() };
+            let id = log.declare_receiver(&name).map_err(|error| OpenError::Io {
+                doing: "declaring a receiver",
+                source: std::io::Error::other(error),
+            })?;
+            self.ids.push(id);
+        }
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// The process is gone; with `power`, chance decides what was on the medium.
+    pub(crate) fn die(&mut self, power: bool, rng: &mut Rng) {
+        self.log = None;
+        if power {
+            self.disk.crash(|| rng.next_u64());
+        } else {
+            self.disk.kill();
+        }
+    }
+
+    /// Appends and says what became of each chunk; `None` in place of a result that contradicts the
+    /// model never occurs without a violation.
+    pub(crate) fn append(
+        &mut self,
+        net: &Net,
+        truth: &mut Truth,
+        batch: &[Pending],
+        results: &mut Vec<AppendResult>,
+    ) {
+        results.clear();
+        let chunks = batch.iter().map(|pending| {
+            let append = &pending.append;
+            let data = &net.bytes(pending.bytes)[append.data.clone()];
+            let receiver = self.ids[usize::from(append.local.0)];
+            NewChunk { tid: append.tid, seq: append.seq, receiver, crc: append.crc.0, data }
+        });
+        if let Some(log) = &self.log {
+            let chunks: Vec<_> = chunks.collect();
+            log.append(now_of(net), &chunks, results);
+        } else if self.options.is_some() {
+            results.resize(batch.len(), Err(AppendError::Unavailable));
+        } else {
+            for chunk in chunks {
+                let held = self.model.get(&(chunk.tid.0, chunk.seq.0));
+                let held = held.filter(|_| self.twin != Some(Twin::NoDeduplication));
+                results.push(Ok(held.map_or(Appended::New, |c| Appended::Duplicate { crc: c.0 })));
+                if held.is_none() {
+                    let key = (chunk.tid.0, chunk.seq.0);
+                    let before = self.model.insert(key, ChunkCrc(chunk.crc));
+                    self.copies += u64::from(before.is_some());
+                }
+            }
+            return;
+        }
+        for (pending, result) in batch.iter().zip(results.iter()) {
+            let key = (pending.append.tid.0, pending.append.seq.0);
+            let held = self.model.get(&key).copied();
+            match result {
+                Ok(Appended::New) => {
+                    truth.i30_store_is_the_model(held.is_none(), key);
+                    self.model.insert(key, pending.append.crc);
+                }
+                Ok(Appended::Duplicate { crc }) => {
+                    truth.i30_store_is_the_model(held == Some(ChunkCrc(*crc)), key);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether an append of this chunk was confirmed.
+    pub(crate) fn holds(&self, key: Key) -> bool {
+        self.model.contains_key(&key)
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.poison().is_some())
+    }
+
+    /// Records a new transaction.
+    pub(crate) fn begin(&mut self, tid: TransactionId) -> Result<(), StoreError> {
+        match &self.log {
+            Some(log) => log.begin(tid, &TransactionInfo::default()),
+            None if self.options.is_some() => Err(StoreError::Unavailable),
+            None if self.begun.insert(tid.0) => Ok(()),
+            None => Err(StoreError::AlreadyExists),
+        }
+    }
+
+    /// Transactions without a receipt.
+    pub(crate) fn open_transactions(&self) -> Vec<TransactionId> {
+        match &self.log {
+            Some(log) => {
+                let list = log.list().unwrap_or_default();
+                list.iter().filter(|t| t.state == State::Open).map(|t| t.tid).collect()
+            }
+            None => self.begun.iter().copied().map(TransactionId).collect(),
+        }
+    }
+
+    /// Closes a transaction that is whole as far as one can tell; its length if so.
+    pub(crate) fn try_close(&mut self, net: &Net, tid: TransactionId) -> Option<u64> {
+        let log = self.log.as_ref()?;
+        let summary = log.transaction(tid).ok()??;
+        summary.ranges.contiguous_from_zero().filter(|&chunks| chunks > 0)?;
+        let done = assemble(log, tid, &mut std::io::sink()).ok()?;
+        let receipt = Receipt {
+            revision: summary.receipt.map_or(1, |receipt| receipt.revision + 1),
+            bytes: done.bytes,
+            chunks: done.chunks,
+            blake3: done.blake3,
+            closed: now_of(net),
+        };
+        log.close(tid, &receipt).ok().map(|()| done.bytes)
+    }
+
+    /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
+    /// have other bytes than were sent. What is there is the model from now on.
+    pub(crate) fn check_recovery(&mut self, truth: &mut Truth) {
+        let Some(log) = &self.log else { return };
+        let found = contents(log, truth);
+        for (key, crc) in &found {
+            let before = self.model.get(key);
+            truth.i05_recovery_keeps_bytes(before.is_none_or(|before| before == crc), *key);
+        }
+        for key in &self.acked {
+            truth.i05_acked_survives(found.contains_key(key), *key);
+        }
+        self.model = found;
+    }
+
+    /// What a power cut now would leave must hold all that was acknowledged, and reading it twice
+    /// must find the same.
+    pub(crate) fn check_power_cut(&self, truth: &mut Truth, rng: &mut Rng) {
+        let (Some(options), Some(_)) = (self.options, &self.log) else { return };
+        let disk = self.disk.fork();
+        disk.crash(|| rng.next_u64());
+        let Ok(log) = SegmentLog::open(disk.clone(), options) else {
+            return truth.i05_acked_survives(false, (0, 0));
+        };
+        let found = contents(&log, truth);
+        for key in &self.acked {
+            truth.i05_acked_survives(found.contains_key(key), *key);
+        }
+        drop(log);
+        disk.crash(|| rng.next_u64());
+        let again = SegmentLog::open(disk, options).ok().map(|log| contents(&log, truth));
+        truth.i06_recovery_is_idempotent(again.as_ref() == Some(&found));
+    }
+
+    /// Which chunks of `tid` are held, and how many there are (more, if some are there twice).
+    pub(crate) fn held(&self, tid: u64, into: &mut BTreeMap<u64, ChunkCrc>) -> u64 {
+        let before = into.len() as u64;
+        match &self.log {
+            Some(log) => {
+                let _ = log.read(TransactionId(tid), SequenceNumber(0), &mut |seq, data| {
+                    into.insert(seq.0, ChunkCrc::of(TransactionId(tid), seq, data));
+                    ControlFlow::Continue(())
+                });
+            }
+            None => {
+                let range = self.model.range((tid, 0)..=(tid, u64::MAX));
+                into.extend(range.map(|(&(_, seq), &crc)| (seq, crc)));
+            }
+        }
+        into.len() as u64 - before + self.copies
+    }
+}
+
+/// Every chunk in the log, with the CRC of the bytes that are read.
+fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
+    let mut found = BTreeMap::new();
+    for summary in log.list().unwrap_or_default() {
+        let mut read = RangeSet::new();
+        let result = log.read(summary.tid, SequenceNumber(0), &mut |seq, data| {
+            read.insert(seq.0);
+            found.insert((summary.tid.0, seq.0), ChunkCrc::of(summary.tid, seq, data));
+            ControlFlow::Continue(())
+        });
+        truth.i05_recovery_keeps_bytes(result.is_ok(), (summary.tid.0, 0));
+        truth.i30_store_is_the_model(read == summary.ranges, (summary.tid.0, 0));
+    }
+    found
+}
