@@ -13,7 +13,8 @@ pub struct RtoConfig {
     pub initial: Duration,
     /// Never below. Default 10 ms.
     pub min: Duration,
-    /// Never above, backed off or not. Default 3 s.
+    /// Never above, backed off or not, but for up to 5 % that backed-off timeouts are spread by.
+    /// Default 3 s.
     pub max: Duration,
 }
 
@@ -86,7 +87,7 @@ impl RttEstimator {
 
     /// A timeout: the next one is twice as long, up to the maximum.
     pub fn back_off(&mut self) {
-        self.backoff = (self.backoff + 1).min(16);
+        self.backoff = self.backoff.saturating_add(1);
     }
 
     /// The timeout of a chunk sent now.
@@ -95,7 +96,13 @@ impl RttEstimator {
             None => self.config.initial,
             Some((srtt, var)) => (srtt + (var * 4).max(srtt / 8)).max(self.config.min),
         };
-        base.saturating_mul(1 << self.backoff).min(self.config.max)
+        let backed_off = base.saturating_mul(1 << self.backoff.min(16));
+        if self.backoff == 0 || backed_off < self.config.max {
+            return backed_off.min(self.config.max);
+        }
+        // Timeouts of exactly the maximum would fall into step with a path that is down for half of
+        // every second: each retransmission would meet the same half (F13).
+        self.config.max + self.config.max / 160 * (self.backoff % 8 * 5 % 8)
     }
 
     /// The smoothed RTT, once there is a sample.
@@ -129,10 +136,25 @@ mod tests {
             timeouts.push(rtt.rto().as_millis());
             rtt.back_off();
         }
-        assert_eq!(timeouts[..4], [1000, 2000, 3000, 3000]);
-        assert_eq!(timeouts[39], 3000);
+        assert_eq!(timeouts[..3], [1000, 2000, 3037]);
+        assert!(timeouts[3..].iter().all(|timeout| (3000..3150).contains(timeout)));
         rtt.sample(100 * MS);
         assert_eq!(rtt.rto(), 300 * MS);
+    }
+
+    #[test]
+    fn f13_long_timeouts_do_not_fall_into_step_with_a_flapping_path() {
+        for period in [200, 500, 1000, 1500, 3000] {
+            let mut rtt = RttEstimator::new(RtoConfig::default());
+            let mut at = 0;
+            let mut up = 0;
+            for _ in 0..40 {
+                at += rtt.rto().as_millis();
+                rtt.back_off();
+                up += u32::from(at % period < period / 2);
+            }
+            assert!((8..=32).contains(&up), "{up} of 40 tries while up, period {period} ms");
+        }
     }
 
     #[test]
@@ -179,6 +201,6 @@ mod tests {
         for _ in 0..100 {
             rtt.back_off();
         }
-        assert_eq!(rtt.rto(), 3000 * MS);
+        assert!(rtt.rto() <= 3150 * MS);
     }
 }
