@@ -228,8 +228,17 @@ fn full<H: Harness>(harness: &mut H) {
     assert_eq!(put(&store, TID, held, &[7; 100]), Err(AppendError::Full));
     assert!(matches!(put(&store, TID, 0, b"held"), Ok(Appended::Duplicate { .. })));
     assert_eq!(read(&store, TID).expect("works").len() as u64, held);
+    // Releasing needs no room and makes some.
+    assert_eq!(store.release(TID, Release::Removed), Ok(()));
+    assert_eq!(store.reclaim(), Ok(()));
+    let other = TransactionId(9);
+    assert_eq!(put(&store, other, 0, &[7; 100]), Ok(Appended::New));
+    let mut held = 1;
+    while put(&store, other, held, &[7; 100]) == Ok(Appended::New) {
+        held += 1;
+    }
     assert!(harness.set_full(&store, false));
-    assert_eq!(put(&store, TID, held, &[7; 100]), Ok(Appended::New), "it opens again by itself");
+    assert_eq!(put(&store, other, held, &[7; 100]), Ok(Appended::New), "it opens again by itself");
     assert_eq!(store.begin(TransactionId(8), &TransactionInfo::default()), Ok(()));
 }
 

@@ -3,6 +3,34 @@
 //! [`ChunkLog`], [`Transactions`] and [`Query`] are made for more than one engine. Blocking and
 //! without a runtime: a server gives the store a thread.
 //!
+//! ```
+//! use mdalp_proto::ids::{SequenceNumber, TransactionId};
+//! use mdalp_store::disk::mem::MemDisk;
+//! use mdalp_store::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let disk = MemDisk::new(); // or RealDisk::create("mdalp-data")?
+//! let options = Options { segment_bytes: 64 << 10, limits: Limits::NONE, ..Options::new(4711) };
+//! let log = SegmentLog::open(disk, options)?;
+//! let receiver = log.declare_receiver(&ReceiverName::default())?;
+//!
+//! let (tid, seq, data) = (TransactionId(1), SequenceNumber(0), b"hello");
+//! let crc = chunk_crc(tid, seq, data);
+//! let mut results = Vec::new();
+//! log.append(UnixMillis(0), &[NewChunk { tid, seq, receiver, crc, data }], &mut results);
+//! assert_eq!(results, [Ok(Appended::New)]); // now an ack may leave
+//!
+//! let mut payload = Vec::new();
+//! let whole = assemble(&log, tid, &mut payload)?;
+//! assert_eq!((whole.chunks, &payload[..]), (1, &b"hello"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A server loop: drain what has arrived, `append` it as one batch, ack each `Ok`. On
+//! [`AppendError::Poisoned`] stop and say why ([`SegmentLog::poison`]). Let a helper thread call
+//! [`SegmentLog::prepare`] when [`SegmentLog::needs_prepare`], and [`SegmentLog::verify`] now and then.
+//!
 //! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
 //! clock or source of randomness (both are arguments).
 

@@ -222,6 +222,14 @@ struct Active {
     contents: Contents,
 }
 
+impl Active {
+    /// How far chunks and new transactions may go. What is behind stays for releases and receipts: a
+    /// full log must be able to record what makes it emptier.
+    fn intake_limit(&self) -> u64 {
+        self.limit - self.limit / 64
+    }
+}
+
 impl<D: Disk> SegmentLog<D> {
     fn inner(&self) -> MutexGuard<'_, Inner<D::File>> {
         // A panic elsewhere leaves at worst a batch that was not acknowledged.

@@ -86,7 +86,9 @@ pub(super) fn load(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<(Co
         return Ok(None);
     };
     let Some(footer) = header_at(file, id, trailer.tid)? else { return Ok(None) };
-    if footer.kind != kind::FOOTER || trailer.tid + footer.record_len() != trailer_at {
+    if footer.kind != kind::FOOTER
+        || trailer.tid.checked_add(footer.record_len()) != Some(trailer_at)
+    {
         return Ok(None);
     }
     let mut body = vec![0; footer.len as usize];

@@ -108,7 +108,7 @@ impl Index {
             return Ok(Cursor { block, next, rest: Slice { at: 0, count: 0 } });
         };
         let skipped = slice.lower_bound(file, seq)?;
-        let at = slice.at + u64::from(skipped) * Entry::LEN as u64;
+        let at = slice.at.saturating_add(u64::from(skipped) * Entry::LEN as u64);
         let rest = Slice { at, count: slice.count - skipped };
         Ok(Cursor { block: Vec::new(), next: 0, rest })
     }
@@ -117,7 +117,8 @@ impl Index {
 impl Slice {
     fn entry(self, file: &impl DiskFile, slot: u32) -> io::Result<Entry> {
         let mut bytes = [0; Entry::LEN];
-        read_exact_at(file, &mut bytes, self.at + u64::from(slot) * Entry::LEN as u64)?;
+        let offset = self.at.saturating_add(u64::from(slot) * Entry::LEN as u64);
+        read_exact_at(file, &mut bytes, offset)?;
         Ok(Entry::decode(bytes))
     }
 

@@ -25,7 +25,11 @@ impl<D: Disk> SegmentLog<D> {
         if header.record_len() > self.max_record() {
             return Err(StoreError::TooLong);
         }
-        let fits = |active: &Active| active.end + header.record_len() <= active.limit;
+        let begins = header.kind == kind::BEGIN;
+        let fits = |active: &Active| {
+            let limit = if begins { active.intake_limit() } else { active.limit };
+            active.end + header.record_len() <= limit
+        };
         if !inner.active.as_ref().is_some_and(fits) {
             self.roll(inner)?;
         }

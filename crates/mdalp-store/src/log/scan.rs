@@ -138,3 +138,61 @@ pub(super) fn used(bytes: &[u8]) -> usize {
     }
     bytes[..len].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: SegmentId = SegmentId { number: 1, store: 2 };
+
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Header::of(kind, 0, 3, 4, body).encode(ID.seed(), body, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_scanned(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let file = [&ID.encode()[..], &bytes].concat();
+            prop_assert!(scan(&file, ID).contents.parts.is_empty());
+        }
+
+        #[test]
+        fn any_body_with_right_checksums_is_scanned(
+            records in proptest::collection::vec(
+                (0..12_u8, proptest::collection::vec(any::<u8>(), 0..60)),
+                0..9,
+            ),
+        ) {
+            let mut file = ID.encode().to_vec();
+            for (kind, body) in &records {
+                file.extend(record(*kind, body));
+            }
+            let found = scan(&file, ID);
+            prop_assert_eq!(found.end, file.len() as u64);
+            prop_assert!(found.contents.damage.iter().all(|d| d.kind == DamageKind::Meaning));
+        }
+    }
+
+    #[test]
+    fn a_record_inside_a_chunk_of_a_damaged_segment_is_not_taken_for_one() {
+        let stranger = SegmentId { number: 1, store: 77 };
+        let mut forged = Vec::new();
+        Header::of(kind::CHUNK, 0, 3, 9, b"evil").encode(stranger.seed(), b"evil", &mut forged);
+        let mut file = ID.encode().to_vec();
+        file.extend(record(kind::CHUNK, &forged));
+        file[START as usize] ^= 1;
+        file.extend(record(kind::BEGIN, &[0; 14]));
+        let found = scan(&file, ID);
+        assert_eq!(found.contents.damage.len(), 1);
+        assert!(
+            found
+                .contents
+                .parts
+                .values()
+                .all(|part| { part.facts.as_ref().is_none_or(|facts| facts.held.is_empty()) })
+        );
+    }
+}

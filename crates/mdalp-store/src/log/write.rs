@@ -157,7 +157,7 @@ impl<D: Disk> SegmentLog<D> {
         let mut end = active.end + HEADER as u64;
         let fits = |chunk: &&NewChunk<'_>| {
             end += record_len(chunk);
-            end <= active.limit && record_len(chunk) <= self.max_record()
+            end <= active.intake_limit() && record_len(chunk) <= self.max_record()
         };
         chunks.iter().take_while(fits).count()
     }
