@@ -20,6 +20,14 @@ pub enum SendError {
     /// Settings that do not fit what was assigned.
     #[error("{0}")]
     Usage(String),
+    /// The journal does not fit.
+    #[error("cannot resume from {journal}: {why}; send again without --resume")]
+    Resume {
+        /// Its path.
+        journal: String,
+        /// What does not fit.
+        why: String,
+    },
     /// The orchestrator's name has no address.
     #[error(
         "orchestrator {host}: the name cannot be resolved ({source}); check it, or give an IP address"
@@ -156,7 +164,7 @@ impl SendError {
     /// The error in one word, which decides the exit code.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Usage(_) => Reason::Usage,
+            Self::Usage(_) | Self::Resume { .. } => Reason::Usage,
             Self::Resolve { .. } | Self::NoAnswer { .. } => Reason::NoOrchestrator,
             Self::NotUnderstood { .. } => Reason::NotUnderstood,
             Self::NoReceivers { .. } => Reason::NoReceiver,

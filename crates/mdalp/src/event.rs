@@ -154,6 +154,20 @@ pub enum Kind {
         /// Bytes in the chunks that did not arrive.
         chunk_bytes: u16,
     },
+    /// An earlier send goes on.
+    Resume {
+        /// Its transaction.
+        tid: u64,
+        /// Bytes that were acknowledged before.
+        bytes: u64,
+        /// Bytes of the payload.
+        total_bytes: u64,
+    },
+    /// Something that the user should know and that does not end the send.
+    Warning {
+        /// What, and what to do.
+        text: String,
+    },
     /// One datagram; only where datagrams are asked for (`-vv`).
     Datagram {
         /// `sent` or `received`.

@@ -18,6 +18,7 @@
 mod clock;
 mod error;
 pub mod event;
+mod journal;
 mod options;
 mod payload;
 pub mod probe;
@@ -25,6 +26,7 @@ mod send;
 mod sockets;
 
 pub use error::{Interrupt, SendError};
+pub use journal::path_beside as journal_beside;
 pub use options::{Mode, Options};
 pub use payload::Payload;
 pub use send::send;

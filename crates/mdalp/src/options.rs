@@ -5,6 +5,7 @@
 use crate::probe::Method;
 use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::transfer::{Adaptive, Latency, Policy, Single, TransferConfig};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the payload is spread.
@@ -67,6 +68,11 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// Whether a payload that the servers did not confirm counts as failed. Default false.
     pub require_verified: bool,
+    /// Where to keep a journal, so that the send can go on after it was cut off. Default: nowhere;
+    /// [`journal_beside`](crate::journal_beside) is a good place.
+    pub journal: Option<PathBuf>,
+    /// Whether to go on with what the journal says, if there is one. Default false.
+    pub resume: bool,
     /// Whether every datagram is reported as an event. Default false.
     pub datagrams: bool,
 }
@@ -85,6 +91,8 @@ impl Default for Options {
             transfer: TransferConfig::default(),
             deadline: None,
             require_verified: false,
+            journal: None,
+            resume: false,
             datagrams: false,
         }
     }

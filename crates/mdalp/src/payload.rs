@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A payload of known length that can be read at any offset.
 #[derive(Clone, Debug)]
 pub struct Payload {
     name: String,
     len: u64,
+    modified: Option<u64>,
     source: Arc<Source>,
 }
 
@@ -37,7 +39,11 @@ impl Payload {
         }
         let name = path.display().to_string();
         if metadata.is_file() {
-            return Ok(Self { name, len: metadata.len(), source: Arc::new(Source::File(file)) });
+            let modified = metadata.modified().ok();
+            let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+            let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
+            let (len, source) = (metadata.len(), Arc::new(Source::File(file)));
+            return Ok(Self { name, len, modified, source });
         }
         // Pipes and devices have no length and cannot be read twice.
         Self::spool(name, file)
@@ -57,7 +63,7 @@ impl Payload {
         let mut file = tempfile::tempfile()?;
         io::copy(&mut (&head[..]).chain(input), &mut file)?;
         let len = file.stream_position()?;
-        Ok(Self { name, len, source: Arc::new(Source::File(file)) })
+        Ok(Self { name, len, modified: None, source: Arc::new(Source::File(file)) })
     }
 
     /// What it is called.
@@ -68,6 +74,11 @@ impl Payload {
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// When the file was last changed, in nanoseconds since 1970; `None` for what is no file.
+    pub fn modified(&self) -> Option<u64> {
+        self.modified
     }
 
     /// Whether it has no bytes.
@@ -118,7 +129,7 @@ impl Payload {
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
         let (name, len) = ("memory".to_owned(), bytes.len() as u64);
-        Self { name, len, source: Arc::new(Source::Memory(bytes)) }
+        Self { name, len, modified: None, source: Arc::new(Source::Memory(bytes)) }
     }
 }
 

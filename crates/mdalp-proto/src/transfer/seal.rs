@@ -52,9 +52,14 @@ impl Transfer {
         if !self.lanes.iter().all(|lane| lane.can_seal || (!empty && lane.acked().is_empty())) {
             return false;
         }
-        let fastest = |at: &usize| self.lanes[*at].rtt.srtt();
-        let can_answer = |at: &usize| empty || self.lanes[*at].state == LaneState::Active;
-        let Some(lane) = (0..self.lanes.len()).filter(can_answer).min_by_key(fastest) else {
+        // Those who have answered first, and of them the fastest; after a resumption that found
+        // nothing left to send, nobody has.
+        let order = |at: &usize| {
+            let lane = &self.lanes[*at];
+            (lane.state != LaneState::Active, lane.rtt.srtt())
+        };
+        let can_answer = |at: &usize| self.lanes[*at].state != LaneState::Suspect;
+        let Some(lane) = (0..self.lanes.len()).filter(can_answer).min_by_key(order) else {
             return false;
         };
         self.sealing.question = Some(Question { since: now, lane, asked: 0, next_at: None });

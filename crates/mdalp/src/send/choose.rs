@@ -3,12 +3,14 @@
 use super::Session;
 use crate::error::SendError;
 use crate::event::{Event, Kind, Listed, PlannedShare, millis, printable};
+use crate::journal::SavedReceiver;
 use crate::options::Mode;
 use crate::probe;
 use crate::sockets::Sockets;
 use mdalp_proto::address::{self, Refusal};
 use mdalp_proto::ids::{ReceiverAddr, TransactionId};
 use mdalp_proto::intent::Assignment;
+use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Plan, Target, Transfer};
@@ -147,23 +149,25 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         basis: String,
         largest_chunk: u16,
     ) -> Transfer {
-        let slowest = self.receivers.iter().filter_map(|r| r.latency).max();
-        let fallback = slowest.unwrap_or(Duration::from_secs(1));
-        let target = |receiver: &Receiver| Target {
-            addr: ReceiverAddr(receiver.addr),
-            // In the unit of `mdalp plan`, so that rounding cannot make the shares differ.
-            latency: millis(receiver.latency.unwrap_or(fallback)),
-            window: receiver.caps.window.unwrap_or(1).min(self.options.window),
-            crc: receiver.caps.crc,
-            seal: receiver.caps.seal,
-        };
-        let targets: Vec<Target> = self.receivers.iter().map(target).collect();
+        let targets = self.targets();
         let policy = self.options.mode.policy(self.is_extended());
         // One size for all: a chunk may move to any of them.
         let sizes = self.receivers.iter().map(|r| r.caps.chunk.unwrap_or(CLASSIC_CHUNK));
         let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest_chunk);
         let tid = self.tid.unwrap_or(TransactionId(0));
         let plan = Plan::new(tid, self.payload.len(), chunk_bytes, &targets, policy.as_ref());
+        self.begin(assigned_at, basis, chunk_bytes, &plan, &[])
+    }
+
+    /// Starts the transfer of `plan`, of which `held` is acknowledged.
+    pub(super) fn begin(
+        &mut self,
+        since: Instant,
+        basis: String,
+        chunk_bytes: u16,
+        plan: &Plan,
+        held: &[RangeSet],
+    ) -> Transfer {
         let mut shares = Vec::new();
         for (receiver, share) in self.receivers.iter_mut().zip(&plan.shares) {
             receiver.share = *share;
@@ -176,9 +180,48 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 first_seq: share.first_seq,
             });
         }
+        let policy = self.options.mode.policy(self.is_extended());
         self.emit(Kind::Plan { mode: policy.name(), chunk_bytes, basis, shares });
+        self.start_journal(chunk_bytes, held);
         let mut config = self.options.transfer;
-        config.deadline = self.options.deadline.map(|within| assigned_at + within);
-        Transfer::new(self.clock.now(), config, &plan, &targets, policy)
+        config.deadline = self.options.deadline.map(|within| since + within);
+        Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let slowest = self.receivers.iter().filter_map(|r| r.latency).max();
+        let fallback = slowest.unwrap_or(Duration::from_secs(1));
+        let target = |receiver: &Receiver| Target {
+            addr: ReceiverAddr(receiver.addr),
+            // In the unit of `mdalp plan`, so that rounding cannot make the shares differ.
+            latency: millis(receiver.latency.unwrap_or(fallback)),
+            window: receiver.caps.window.unwrap_or(1).min(self.options.window),
+            crc: receiver.caps.crc,
+            seal: receiver.caps.seal,
+        };
+        self.receivers.iter().map(target).collect()
+    }
+}
+
+impl Receiver {
+    pub(super) fn saved((place, saved): (usize, &SavedReceiver)) -> Self {
+        Self {
+            addr: saved.address,
+            name: saved.name.clone(),
+            caps: Capabilities::parse(&saved.caps),
+            place,
+            latency: saved.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()),
+            share: Share::default(),
+        }
+    }
+
+    pub(super) fn save(&self) -> SavedReceiver {
+        SavedReceiver {
+            address: self.addr,
+            name: self.name.clone(),
+            caps: self.caps.to_string(),
+            latency_ms: self.latency.map(millis),
+            bytes: self.share.bytes,
+        }
     }
 }

@@ -5,11 +5,13 @@
 
 mod choose;
 mod report;
+mod resume;
 mod transfer;
 
 use crate::clock::Clock;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, Report};
+use crate::journal::Journal;
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::sockets::Sockets;
@@ -19,6 +21,7 @@ use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
 use mdalp_proto::wire::CLASSIC_CHUNK;
+use resume::Achieved;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -50,6 +53,9 @@ pub async fn send(
         assigned_at: None,
         last_ack_at: None,
         digest: None,
+        named: format!("{host}:{port}"),
+        journal: None,
+        achieved: None,
         buffer: vec![0; MAX_DATAGRAM],
     };
     session.emit(Kind::Start {
@@ -78,6 +84,11 @@ struct Session<'a, F> {
     last_ack_at: Option<Instant>,
     /// The payload's BLAKE3, once it is known.
     digest: Option<[u8; 32]>,
+    /// The orchestrator, as it was named.
+    named: String,
+    journal: Option<Journal>,
+    /// What an earlier send achieved, if that was all.
+    achieved: Option<Achieved>,
     buffer: Vec<u8>,
 }
 
@@ -113,6 +124,20 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             resolved = resolve(host, port) => resolved?,
             signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
         };
+        if let Some(saved) = self.saved(&self.named.clone())? {
+            if let Some(verified) = saved.finished {
+                self.note_achieved(&saved, verified);
+                return Ok(());
+            }
+            let mut sockets = Sockets::for_peer(orchestrator)?;
+            let now = self.clock.now();
+            self.assigned_at = Some(now);
+            let mut transfer = self.resume(now, saved);
+            self.receivers.iter().try_for_each(|receiver| sockets.ensure(receiver.addr))?;
+            let result = self.pump(&mut transfer, &sockets, interrupt).await;
+            self.transfer = Some(transfer);
+            return result;
+        }
         let mut largest_chunk = self.options.chunk;
         loop {
             // A fresh port for each transaction.

@@ -3,6 +3,7 @@
 use super::Session;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, ReceiverProgress, millis};
+use crate::journal::Journal;
 use crate::sockets::Sockets;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{self, LaneState, Outcome, Transfer};
@@ -51,7 +52,14 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             while let Some(event) = transfer.poll_event() {
                 self.tell(transfer, &event)?;
             }
-            if matches!(transfer.outcome(), Some(Outcome::Complete { .. })) {
+            // Before anything else leaves, so that what is acknowledged is never sent again.
+            if let Some(Err(error)) = self.journal.as_mut().map(Journal::flush) {
+                self.lose_journal(&error);
+            }
+            if let Some(Outcome::Complete { verified }) = transfer.outcome() {
+                if let Some(Err(error)) = self.journal.as_mut().map(|j| j.finish(verified)) {
+                    self.lose_journal(&error);
+                }
                 return Ok(());
             }
             while let Some(transmit) = transfer.poll_transmit() {
@@ -129,7 +137,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     fn tell(&mut self, transfer: &Transfer, event: &transfer::Event) -> Result<(), SendError> {
         let address = |session: &Self, lane: usize| session.receivers[lane].addr.to_string();
         match *event {
-            transfer::Event::Acked { .. } => self.last_ack_at = Some(self.clock.now()),
+            transfer::Event::Acked { lane, seq, .. } => {
+                self.last_ack_at = Some(self.clock.now());
+                if let Some(journal) = &mut self.journal {
+                    journal.note(lane, seq);
+                }
+            }
             transfer::Event::TimedOut { lane, seq, next } => self.emit(Kind::Retransmit {
                 address: address(self, lane),
                 seq: seq.0,
