@@ -92,6 +92,11 @@ pub enum Kind {
         /// The shares, in list order.
         shares: Vec<PlannedShare>,
     },
+    /// How long the transfer would take without loss, by policy; only of a dry run.
+    Prediction {
+        /// In seconds, from the first chunk to the last ack; absent where latencies are not known.
+        policies: Vec<Predicted>,
+    },
     /// How far the transfer is; at most ten a second.
     Progress {
         /// Bytes acknowledged.
@@ -211,6 +216,15 @@ pub struct PlannedShare {
     pub first_seq: u64,
 }
 
+/// What one policy would take.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Predicted {
+    /// The policy; `single` with the receiver's place in the list, from 1.
+    pub policy: String,
+    /// In seconds.
+    pub seconds: Option<f64>,
+}
+
 /// How far one receiver is.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ReceiverProgress {
@@ -303,6 +317,8 @@ pub struct ReceiverReport {
     pub srtt_ms: Option<f64>,
     /// `probing`, `active`, `suspect` or `done`.
     pub state: &'static str,
+    /// The chunks that it acknowledged, as in `0-9,12`.
+    pub ranges: String,
 }
 
 /// Datagrams that did not count.
@@ -329,6 +345,8 @@ pub struct IgnoredReport {
 pub enum Reason {
     /// Every byte acknowledged.
     Complete,
+    /// A dry run: nothing was to be sent.
+    DryRun,
     /// A defect of this program.
     Internal,
     /// Wrong settings.
@@ -361,7 +379,7 @@ impl Reason {
     /// The exit code of the table in `docs/cli.md`.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Complete => 0,
+            Self::Complete | Self::DryRun => 0,
             Self::Internal => 1,
             Self::Usage => 2,
             Self::NoOrchestrator => 3,

@@ -7,6 +7,7 @@
 use mdalp_proto::ids::SequenceNumber;
 use mdalp_proto::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -117,15 +118,16 @@ fn checked(line: &[u8]) -> Option<&str> {
 
 /// `ack LANE FIRST-LAST`
 fn parse_ack(line: &str) -> Option<(usize, u64, u64)> {
-    let (lane, range) = line.strip_prefix("ack ")?.split_once(' ')?;
+    let (receiver, range) = line.strip_prefix("ack ")?.split_once(' ')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    Some((lane.parse().ok()?, first, last)).filter(|_| first <= last)
+    Some((receiver.parse().ok()?, first, last)).filter(|_| first <= last)
 }
 
 fn push_line(lines: &mut String, text: &str) {
     let crc = crc32c::crc32c(text.as_bytes());
-    *lines += &format!("{text} {crc:08x}\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(lines, "{text} {crc:08x}");
 }
 
 impl Journal {

@@ -73,6 +73,9 @@ pub struct Options {
     pub journal: Option<PathBuf>,
     /// Whether to go on with what the journal says, if there is one. Default false.
     pub resume: bool,
+    /// Whether to stop before the first chunk: who would get what, and how long it would take.
+    /// Default false.
+    pub dry_run: bool,
     /// Whether every datagram is reported as an event. Default false.
     pub datagrams: bool,
 }
@@ -93,6 +96,7 @@ impl Default for Options {
             require_verified: false,
             journal: None,
             resume: false,
+            dry_run: false,
             datagrams: false,
         }
     }

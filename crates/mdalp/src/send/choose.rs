@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::error::SendError;
-use crate::event::{Event, Kind, Listed, PlannedShare, millis, printable};
+use crate::event::{Event, Kind, Listed, PlannedShare, Predicted, millis, printable};
 use crate::journal::SavedReceiver;
 use crate::options::Mode;
 use crate::probe;
@@ -148,7 +148,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         assigned_at: Instant,
         basis: String,
         largest_chunk: u16,
-    ) -> Transfer {
+    ) -> Option<Transfer> {
         let targets = self.targets();
         let policy = self.options.mode.policy(self.is_extended());
         // One size for all: a chunk may move to any of them.
@@ -156,7 +156,14 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest_chunk);
         let tid = self.tid.unwrap_or(TransactionId(0));
         let plan = Plan::new(tid, self.payload.len(), chunk_bytes, &targets, policy.as_ref());
-        self.begin(assigned_at, basis, chunk_bytes, &plan, &[])
+        if self.options.dry_run {
+            self.show(basis, chunk_bytes, &plan);
+            let measured = self.receivers.iter().all(|receiver| receiver.latency.is_some());
+            let policies = predict(&plan, &targets, measured);
+            self.emit(Kind::Prediction { policies });
+            return None;
+        }
+        Some(self.begin(assigned_at, basis, chunk_bytes, &plan, &[]))
     }
 
     /// Starts the transfer of `plan`, of which `held` is acknowledged.
@@ -168,6 +175,16 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         plan: &Plan,
         held: &[RangeSet],
     ) -> Transfer {
+        self.show(basis, chunk_bytes, plan);
+        self.start_journal(chunk_bytes, held);
+        let mut config = self.options.transfer;
+        config.deadline = self.options.deadline.map(|within| since + within);
+        let policy = self.options.mode.policy(self.is_extended());
+        Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
+    }
+
+    /// Tells who gets what.
+    fn show(&mut self, basis: String, chunk_bytes: u16, plan: &Plan) {
         let mut shares = Vec::new();
         for (receiver, share) in self.receivers.iter_mut().zip(&plan.shares) {
             receiver.share = *share;
@@ -182,10 +199,6 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         }
         let policy = self.options.mode.policy(self.is_extended());
         self.emit(Kind::Plan { mode: policy.name(), chunk_bytes, basis, shares });
-        self.start_journal(chunk_bytes, held);
-        let mut config = self.options.transfer;
-        config.deadline = self.options.deadline.map(|within| since + within);
-        Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -201,6 +214,25 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         };
         self.receivers.iter().map(target).collect()
     }
+}
+
+/// How long each policy would take without loss: whole windows, one round trip each.
+fn predict(plan: &Plan, targets: &[Target], measured: bool) -> Vec<Predicted> {
+    let chunks = plan.layout.chunks();
+    let alone = |chunks: u64, target: &Target| {
+        chunks.div_ceil(target.window.max(1).into()) as f64 * target.latency / 1000.0
+    };
+    let slowest = plan.shares.iter().zip(targets).map(|(share, t)| alone(share.chunks, t));
+    let rate: f64 = targets.iter().map(|t| f64::from(t.window) * 1000.0 / t.latency).sum();
+    let mut policies = vec![
+        ("as planned".to_owned(), slowest.fold(0.0, f64::max)),
+        ("adaptive".to_owned(), chunks as f64 / rate),
+    ];
+    for (place, target) in targets.iter().enumerate() {
+        policies.push((format!("single {}", place + 1), alone(chunks, target)));
+    }
+    let predicted = |(policy, seconds)| Predicted { policy, seconds: measured.then_some(seconds) };
+    policies.into_iter().map(predicted).collect()
 }
 
 impl Receiver {

@@ -150,7 +150,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 basis = self.measure() => basis?,
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
             };
-            let mut transfer = self.plan(assigned_at, basis, largest_chunk);
+            let Some(mut transfer) = self.plan(assigned_at, basis, largest_chunk) else {
+                return Ok(());
+            };
             let result = self.pump(&mut transfer, &sockets, interrupt.as_mut()).await;
             self.transfer = Some(transfer);
             match result {

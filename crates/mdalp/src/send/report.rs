@@ -11,7 +11,8 @@ impl<F> Session<'_, F> {
     /// The report; `error` is why the send did not complete.
     pub(super) fn report(&self, error: Option<&SendError>) -> Report {
         let transfer = self.transfer.as_ref();
-        let reason = error.map_or(Reason::Complete, SendError::reason);
+        let success = if self.options.dry_run { Reason::DryRun } else { Reason::Complete };
+        let reason = error.map_or(success, SendError::reason);
         let mut ignored = IgnoredReport::default();
         if let Some(transfer) = transfer {
             let counted = transfer.ignored();
@@ -37,6 +38,7 @@ impl<F> Session<'_, F> {
                 timeouts: stats.timeouts,
                 srtt_ms: transfer.and_then(|t| t.srtt(lane)).map(millis),
                 state: transfer.map_or("probing", |t| t.state(lane).name()),
+                ranges: transfer.map(|t| t.acked_by(lane).to_string()).unwrap_or_default(),
             });
         }
         let elapsed = self.assigned_at.map(|from| {
