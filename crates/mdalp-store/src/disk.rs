@@ -9,7 +9,7 @@ mod real;
 
 use std::io;
 
-pub use real::RealDisk;
+pub use real::{RealDisk, RealLock};
 
 /// A flat directory of numbered files.
 pub trait Disk: Clone + Send + Sync + 'static {

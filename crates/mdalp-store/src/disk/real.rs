@@ -67,14 +67,26 @@ fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(()) // There is no such operation; NTFS logs its directories.
 }
 
+/// See [`Disk::Lock`].
+#[derive(Debug)]
+pub struct RealLock(File);
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was forked but has not yet started its program would
+        // keep the lock. If this fails, the lock ends with the process.
+        let _ = self.0.unlock();
+    }
+}
+
 impl Disk for RealDisk {
     type File = File;
-    type Lock = File;
+    type Lock = RealLock;
 
-    fn lock(&self) -> io::Result<File> {
+    fn lock(&self) -> io::Result<RealLock> {
         let file = writing().create(true).truncate(false).open(self.path.join("lock"))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(RealLock(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
