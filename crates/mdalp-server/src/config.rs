@@ -128,7 +128,10 @@ impl ReceiverConfig {
     }
 }
 
-/// How long transactions are kept.
+/// How long unfinished transactions are kept. Complete ones stay until somebody removes them.
+///
+/// Nothing is released before the server itself has run that long: calendars can be set, so their
+/// word alone is not enough to throw something away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepConfig {
     /// An unfinished transaction that no orchestrator announced is released after this time without

@@ -11,7 +11,8 @@ use crate::orchestrator::OrchestratorSide;
 use crate::port::Input;
 use crate::receiver::ReceiverSide;
 use crate::stats::{Stats, StatsSender, Summary};
-use crate::writer;
+use crate::worker::Worker;
+use crate::writer::{Batch, Begun};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::Orchestrator;
 use mdalp_proto::time::Instant;
@@ -39,7 +40,8 @@ enum Wake {
     Readable,
     Timer,
     Shutdown,
-    Written(writer::Reply),
+    Appended(Batch),
+    Begun(Begun),
     Kept(keeper::Reply),
 }
 
@@ -100,7 +102,8 @@ impl Engine {
                 Wake::Readable => self.receive(now)?,
                 Wake::Timer => {}
                 Wake::Shutdown => break,
-                Wake::Written(reply) => self.written(now, reply)?,
+                Wake::Appended(batch) => self.appended(now, batch)?,
+                Wake::Begun(begun) => self.begun(now, begun),
                 Wake::Kept(reply) => self.kept(now, reply),
             }
         }
@@ -118,15 +121,22 @@ impl Engine {
                 break;
             };
             let now = self.clock.now();
-            self.written(now, reply?)?;
+            self.appended(now, reply?)?;
             self.drain(now)?;
         }
         let stats = self.snapshot(false);
         self.stats.send_replace(stats.clone());
-        if let Some(ReceiverSide { writer, keeper, .. }) = self.receivers {
-            // The store is free for the next server when both have let go of it.
-            let _ = timeout_at(deadline, async { tokio::join!(writer.end(), keeper.end()) }).await;
-        }
+        // The store is free for the next server when all threads have let go of it.
+        let threads = async {
+            if let Some(ReceiverSide { writer, keeper, .. }) = self.receivers {
+                tokio::join!(writer.end(), keeper.end());
+            }
+            if let Some(recorder) = self.orchestrator.and_then(|side| side.recorder) {
+                recorder.end().await;
+            }
+        };
+        // What is not done by then ends with the process.
+        let _ = timeout_at(deadline, threads).await;
         Ok(Summary { stats })
     }
 
@@ -188,22 +198,21 @@ impl Engine {
             receivers.drain(now, &mut self.log, orchestrator)?;
         }
         if let Some(side) = &mut self.orchestrator {
-            let receivers = self.receivers.as_ref();
-            side.drain(now, &mut self.log, |command| {
-                receivers.map_or(Ok(()), |receivers| receivers.writer.send(command))
-            })?;
+            side.drain(now, &mut self.log)?;
         }
         Ok(())
     }
 
-    fn written(&mut self, now: Instant, reply: writer::Reply) -> Result<(), ServerError> {
-        match (reply, &mut self.receivers, &mut self.orchestrator) {
-            (writer::Reply::Appended(batch), Some(receivers), _) => receivers.appended(now, batch),
-            (writer::Reply::Begun(tid, result), _, Some(side)) => {
-                side.begun(now, tid, result, &mut self.log);
-                Ok(())
-            }
-            _ => Ok(()),
+    fn appended(&mut self, now: Instant, batch: Batch) -> Result<(), ServerError> {
+        self.receivers.as_mut().map_or(Ok(()), |receivers| receivers.appended(now, batch))
+    }
+
+    fn begun(&mut self, now: Instant, (tid, result): Begun) {
+        if let Some(receivers) = self.receivers.as_mut().filter(|side| side.registered_only) {
+            receivers.machine.register(tid);
+        }
+        if let Some(side) = &mut self.orchestrator {
+            side.begun(now, tid, result, &mut self.log);
         }
     }
 
@@ -247,11 +256,6 @@ impl Engine {
         let machine = orchestrator.map(|side| &side.machine);
         let unsent = orchestrator.iter().map(|side| side.port.unsent).sum::<u64>()
             + receivers.iter().flat_map(|side| &side.ports).map(|port| port.unsent).sum::<u64>();
-        let counters = machine
-            .into_iter()
-            .flat_map(|machine| machine.counters().iter())
-            .chain(receivers.into_iter().flat_map(|side| side.machine.counters().iter()))
-            .chain([("drop_unsent", unsent)]);
         Stats {
             ready,
             queued: machine.map_or(0, Orchestrator::queued),
@@ -260,7 +264,9 @@ impl Engine {
             closed: self.closed,
             expired: self.expired,
             pending_bytes: receivers.map_or(0, ReceiverSide::pending),
-            counters: counters.collect(),
+            unsent,
+            orchestrator: machine.map(|machine| *machine.counters()),
+            receivers: receivers.map(|side| *side.machine.counters()),
         }
     }
 }
@@ -276,28 +282,32 @@ async fn wait(
         }
         None => (&[][..], None, None),
     };
-    let own = orchestrator.as_ref().map(|side| &side.port);
+    let (own, recorder) = match orchestrator {
+        Some(OrchestratorSide { port, recorder, .. }) => (Some(&*port), recorder.as_mut()),
+        None => (None, None),
+    };
     let readable = poll_fn(|cx| {
         // All of them, so that each one wakes this task.
         let ready = own.into_iter().chain(ports).filter(|port| port.poll_readable(cx).is_ready());
         if ready.count() > 0 { Poll::Ready(()) } else { Poll::Pending }
     });
-    let written = async {
-        match writer {
-            Some(writer) => writer.reply().await,
-            None => pending().await,
-        }
-    };
-    let kept = async {
-        match keeper {
-            Some(keeper) => keeper.reply().await,
-            None => pending().await,
-        }
-    };
     tokio::select! {
         biased;
-        reply = written => Ok(Wake::Written(reply?)),
-        reply = kept => Ok(Wake::Kept(reply?)),
+        reply = reply_of(writer) => Ok(Wake::Appended(reply?)),
+        reply = reply_of(recorder) => Ok(Wake::Begun(reply?)),
+        reply = reply_of(keeper) => Ok(Wake::Kept(reply?)),
         () = readable => Ok(Wake::Readable),
+    }
+}
+
+/// The next reply of a thread; never, if there is none.
+async fn reply_of<C, R>(worker: Option<&mut Worker<C, R>>) -> Result<R, ServerError>
+where
+    C: Send + 'static,
+    R: Send + 'static,
+{
+    match worker {
+        Some(worker) => worker.reply().await,
+        None => pending().await,
     }
 }

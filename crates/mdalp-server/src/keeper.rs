@@ -11,7 +11,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_store::{
     AssembleError, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store, StoreError,
-    TransactionSummary, assemble,
+    TransactionSummary, UnixMillis, assemble,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,10 +64,15 @@ pub(crate) fn spawn(
     keep: KeepConfig,
     quiet: Duration,
 ) -> Result<Keeper, ServerError> {
+    let started = std::time::Instant::now();
+    let mut calendar = Calendar { since: wall(), clock: Duration::ZERO };
     Worker::spawn("mdalp-keeper", move |command| match command {
         Command::Open(names) => Reply::Opened(open(&*store, &names)),
         Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
-        Command::Sweep => sweep(&*store, keep, quiet),
+        Command::Sweep => {
+            let now = wall();
+            sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()))
+        }
     })
 }
 
@@ -120,7 +125,16 @@ fn close(store: &dyn Store, summary: &TransactionSummary) -> Outcome {
 }
 
 /// Closes what is whole and was not noticed when it fell silent, and releases what is too old.
-fn sweep(store: &dyn Store, keep: KeepConfig, quiet: Duration) -> Reply {
+///
+/// Nothing counts as silent for longer than `trusted`: how long the calendar is known to have run
+/// like a clock. When it was set to another year, nothing must be thrown away for that (F27).
+fn sweep(
+    store: &dyn Store,
+    keep: KeepConfig,
+    quiet: Duration,
+    now: UnixMillis,
+    trusted: Duration,
+) -> Reply {
     let (mut closed, mut released) = (Vec::new(), Vec::new());
     for summary in store.list().unwrap_or_default() {
         if summary.state != State::Open {
@@ -128,7 +142,7 @@ fn sweep(store: &dyn Store, keep: KeepConfig, quiet: Duration) -> Reply {
         }
         let begun = summary.info.as_ref().map(|info| info.begun);
         let Some(last) = summary.last_append.or(begun) else { continue };
-        let silent = Duration::from_millis(wall().0.saturating_sub(last.0));
+        let silent = Duration::from_millis(now.0.saturating_sub(last.0));
         let patience = match (summary.chunks, begun) {
             (0, _) => UNCLAIMED,
             (_, Some(_)) => keep.registered,
@@ -138,7 +152,9 @@ fn sweep(store: &dyn Store, keep: KeepConfig, quiet: Duration) -> Reply {
             && let Outcome::Closed(receipt) = close(store, &summary)
         {
             closed.push((summary.tid, receipt));
-        } else if silent >= patience && store.release(summary.tid, Release::Expired).is_ok() {
+        } else if silent.min(trusted) >= patience
+            && store.release(summary.tid, Release::Expired).is_ok()
+        {
             released.push(summary.tid);
         }
     }
@@ -149,3 +165,30 @@ fn sweep(store: &dyn Store, keep: KeepConfig, quiet: Duration) -> Reply {
     }
     Reply::Swept { closed, released }
 }
+
+/// Compares the calendar with a clock that cannot be set.
+#[derive(Debug)]
+struct Calendar {
+    since: UnixMillis,
+    clock: Duration,
+}
+
+impl Calendar {
+    /// Beyond this the calendar was set, and did not just drift.
+    const LEAP: Duration = Duration::from_secs(60);
+
+    /// How long the calendar has run like a clock until `now`, when the clock shows `clock`.
+    fn trusted(&mut self, now: UnixMillis, clock: Duration) -> Duration {
+        let elapsed = clock.saturating_sub(self.clock);
+        let expected = u128::from(self.since.0) + elapsed.as_millis();
+        if expected.abs_diff(now.0.into()) > Self::LEAP.as_millis() {
+            tracing::warn!("the system's calendar was set; nothing expires until it is trusted");
+            (self.since, self.clock) = (now, clock);
+            return Duration::ZERO;
+        }
+        elapsed
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ const GAPS: usize = 64;
 pub(crate) struct Log {
     lines: u32,
     untold: u64,
-    before: BTreeMap<&'static str, u64>,
+    before: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Log {
@@ -89,10 +89,11 @@ impl Log {
 
     /// Once a second: one line for each reason to drop something that came up since.
     pub(crate) fn second(&mut self, stats: &Stats) {
-        for &(name, count) in &stats.counters {
-            let before = self.before.insert(name, count).unwrap_or(0);
-            if count > before && name.starts_with("drop_") {
-                tracing::debug!(reason = name, count = count - before, total = count, "dropped");
+        for (at, reason, total) in stats.counters().filter(|(_, name, _)| name.starts_with("drop_"))
+        {
+            let count = total - self.before.insert((at, reason), total).unwrap_or(0);
+            if count > 0 {
+                tracing::debug!(at, reason, count, total, "dropped");
             }
         }
         if self.untold > 0 {

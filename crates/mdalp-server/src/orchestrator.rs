@@ -10,13 +10,14 @@ use crate::error::ServerError;
 use crate::log::Log;
 use crate::port::Port;
 use crate::stats::{StatsSender, Summary};
-use crate::writer;
+use crate::writer::{Recorder, spawn_recorder};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::{Config, Event, Orchestrator, Random, Transmit};
 use mdalp_proto::time::Instant;
-use mdalp_store::{ReceiverName, StoreError, TransactionInfo};
+use mdalp_store::{ReceiverName, Store, StoreError, TransactionInfo};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
+use std::sync::Arc;
 
 /// Transactions that wait to be recorded, at most; more are not assigned (their clients ask again).
 const MAX_UNRECORDED: usize = 1024;
@@ -32,7 +33,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServerError> {
     let port = Port::new(socket, "orchestrator")?;
-    let side = OrchestratorSide::new(port, config.rules, false)?;
+    let side = OrchestratorSide::new(port, config.rules, None)?;
     Engine::new(Some(side), None, stats).run(shutdown).await
 }
 
@@ -41,12 +42,19 @@ pub(crate) struct OrchestratorSide {
     pub(crate) port: Port,
     pub(crate) machine: Orchestrator,
     names: Vec<ReceiverName>,
-    /// Assignments that may not leave before their transaction is recorded. `None`: none is recorded.
-    unrecorded: Option<BTreeMap<TransactionId, Option<Transmit>>>,
+    /// The thread that records transactions, if they are recorded.
+    pub(crate) recorder: Option<Recorder>,
+    /// Assignments that may not leave before their transaction is recorded.
+    unrecorded: BTreeMap<TransactionId, Option<Transmit>>,
 }
 
 impl OrchestratorSide {
-    pub(crate) fn new(port: Port, mut rules: Config, records: bool) -> Result<Self, ServerError> {
+    /// With a `store`, transactions are recorded in it.
+    pub(crate) fn new(
+        port: Port,
+        mut rules: Config,
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<Self, ServerError> {
         if !rules.own.contains(&port.addr()) {
             rules.own.push(port.addr());
         }
@@ -56,36 +64,31 @@ impl OrchestratorSide {
             .map(|entry| ReceiverName { address: entry.ip.to_string(), name: entry.name.clone() });
         let names = names.collect();
         let machine = Orchestrator::new(rules, random()?);
-        Ok(Self { port, machine, names, unrecorded: records.then(BTreeMap::new) })
+        let recorder = store.map(spawn_recorder).transpose()?;
+        Ok(Self { port, machine, names, recorder, unrecorded: BTreeMap::new() })
     }
 
-    /// Sends what may be sent. Transactions to record first go to `begin`.
-    pub(crate) fn drain(
-        &mut self,
-        now: Instant,
-        log: &mut Log,
-        mut begin: impl FnMut(writer::Command) -> Result<(), ServerError>,
-    ) -> Result<(), ServerError> {
+    /// Sends what may be sent, and has recorded what must be first.
+    pub(crate) fn drain(&mut self, now: Instant, log: &mut Log) -> Result<(), ServerError> {
         while let Some(event) = self.machine.poll_event() {
             log.orchestrator(&event);
             let Event::Assigned { tid, to, receivers } = event else { continue };
-            let Some(unrecorded) = &mut self.unrecorded else { continue };
-            if unrecorded.len() >= MAX_UNRECORDED {
+            let Some(recorder) = &self.recorder else { continue };
+            if self.unrecorded.len() >= MAX_UNRECORDED {
                 self.machine.withdraw(now, tid);
                 continue;
             }
-            unrecorded.insert(tid, None);
+            self.unrecorded.insert(tid, None);
             let receivers = receivers.iter().filter_map(|&i| self.names.get(usize::from(i)));
             let info = TransactionInfo {
                 client: to.to_string(),
                 begun: wall(),
                 receivers: receivers.cloned().collect(),
             };
-            begin(writer::Command::Begin(tid, info))?;
+            recorder.send((tid, info))?;
         }
         while let Some(transmit) = self.machine.poll_transmit() {
-            let waiting = self.unrecorded.as_mut().and_then(|map| map.get_mut(&transmit.tid));
-            match waiting {
+            match self.unrecorded.get_mut(&transmit.tid) {
                 Some(place) => *place = Some(transmit),
                 None => self.port.send(transmit.to, &transmit.datagram),
             }
@@ -101,17 +104,12 @@ impl OrchestratorSide {
         result: Result<(), StoreError>,
         log: &mut Log,
     ) {
-        let waiting = self.unrecorded.as_mut().and_then(|map| map.remove(&tid));
-        match result {
-            Ok(()) => {
-                if let Some(transmit) = waiting.flatten() {
-                    self.port.send(transmit.to, &transmit.datagram);
-                }
-            }
-            Err(error) => {
-                log.unrecorded(tid, error);
-                self.machine.withdraw(now, tid);
-            }
+        let waiting = self.unrecorded.remove(&tid).flatten();
+        if let Err(error) = result {
+            log.unrecorded(tid, error);
+            self.machine.withdraw(now, tid);
+        } else if let Some(transmit) = waiting {
+            self.port.send(transmit.to, &transmit.datagram);
         }
     }
 }

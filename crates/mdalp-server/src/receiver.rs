@@ -47,6 +47,8 @@ pub(crate) struct ReceiverSide {
     pub(crate) keeper: Keeper,
     /// Transactions that the store holds open from before.
     open: Vec<TransactionId>,
+    /// Whether transactions must be announced to the machine.
+    pub(crate) registered_only: bool,
     batch: Batch,
     /// The other batch, unless the writer has it.
     spare: Option<Batch>,
@@ -94,6 +96,7 @@ impl ReceiverSide {
         })?;
         Ok(Self {
             ports,
+            registered_only: rules.registered_only,
             machine: Receiver::new(rules),
             writer: writer::spawn(store, ids)?,
             keeper,
@@ -112,6 +115,9 @@ impl ReceiverSide {
     pub(crate) fn adopt(&mut self, now: Instant) -> Result<(), ServerError> {
         for tid in self.open.drain(..) {
             self.machine.adopt(now, tid);
+            if self.registered_only {
+                self.machine.register(tid);
+            }
         }
         self.keeper.send(keeper::Command::Sweep)
     }
@@ -155,7 +161,7 @@ impl ReceiverSide {
         let Some(spare) = self.spare.take() else { return Ok(()) };
         let batch = std::mem::replace(&mut self.batch, spare);
         self.under_way = batch.weight();
-        self.writer.send(writer::Command::Append(batch))
+        self.writer.send(batch)
     }
 
     /// Takes the writer's results. The acks are drained afterwards.

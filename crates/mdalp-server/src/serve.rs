@@ -26,8 +26,8 @@ pub async fn run(
 ) -> Result<Summary, ServerError> {
     let ServeConfig { orchestrator: mut rules, receivers: config } = config;
     let port = Port::new(socket, "orchestrator")?;
-    let receivers = ReceiverSide::start(receivers, store, config, &[port.addr()]).await?;
+    let receivers = ReceiverSide::start(receivers, store.clone(), config, &[port.addr()]).await?;
     rules.own.extend(receivers.ports.iter().map(Port::addr));
-    let orchestrator = OrchestratorSide::new(port, rules, true)?;
+    let orchestrator = OrchestratorSide::new(port, rules, Some(store))?;
     Engine::new(Some(orchestrator), Some(receivers), stats).run(shutdown).await
 }

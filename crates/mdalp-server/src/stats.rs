@@ -3,6 +3,7 @@
 //! Snapshots: the server publishes one about every second, readers take the newest. No metric is
 //! labelled with a transaction or an address (H54).
 
+use mdalp_proto::{orchestrator, receiver};
 use tokio::sync::watch;
 
 /// Where a server publishes its [`Stats`].
@@ -30,8 +31,23 @@ pub struct Stats {
     pub expired: u64,
     /// Bytes of chunks that the store has not confirmed yet.
     pub pending_bytes: usize,
-    /// All counters by name, the orchestrator's before the receivers'.
-    pub counters: Vec<(&'static str, u64)>,
+    /// Datagrams that the system did not take for sending.
+    pub unsent: u64,
+    /// What the orchestrator has counted, if there is one.
+    pub orchestrator: Option<orchestrator::Counters>,
+    /// What the receivers have counted, if there are any.
+    pub receivers: Option<receiver::Counters>,
+}
+
+impl Stats {
+    /// All counters of the machines: whose, its name, its value.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let orchestrator = self.orchestrator.iter().flat_map(orchestrator::Counters::iter);
+        let receivers = self.receivers.iter().flat_map(receiver::Counters::iter);
+        orchestrator
+            .map(|(name, value)| ("orchestrator", name, value))
+            .chain(receivers.map(|(name, value)| ("receivers", name, value)))
+    }
 }
 
 /// What a server did between its start and its end.

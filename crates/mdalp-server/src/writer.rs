@@ -1,4 +1,4 @@
-//! The thread that appends chunks and records new transactions, so that the network never waits for
+//! The threads that append chunks and record new transactions, so that the network never waits for
 //! the disk (F29).
 //!
 //! Batching is natural: while one batch is being flushed, the next one fills.
@@ -42,38 +42,37 @@ impl Batch {
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Command {
-    Append(Batch),
-    Begin(TransactionId, TransactionInfo),
-}
-
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Appended(Batch),
-    Begun(TransactionId, Result<(), StoreError>),
-}
-
-pub(crate) type Writer = Worker<Command, Reply>;
+/// Batches go in and come back with their results.
+pub(crate) type Writer = Worker<Batch, Batch>;
 
 /// `ids` are the store's names of the receivers, by their number here.
 pub(crate) fn spawn(store: Arc<dyn Store>, ids: Vec<ReceiverId>) -> Result<Writer, ServerError> {
-    Worker::spawn("mdalp-writer", move |command| match command {
-        Command::Append(mut batch) => {
-            let chunks: Vec<_> = batch
-                .appends
-                .iter()
-                .map(|append| NewChunk {
-                    tid: append.tid,
-                    seq: append.seq,
-                    receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
-                    crc: append.crc.0,
-                    data: &batch.bytes[append.data.clone()],
-                })
-                .collect();
-            store.append(wall(), &chunks, &mut batch.results);
-            Reply::Appended(batch)
-        }
-        Command::Begin(tid, info) => Reply::Begun(tid, store.begin(tid, &info)),
+    Worker::spawn("mdalp-writer", move |mut batch: Batch| {
+        let chunks: Vec<_> = batch
+            .appends
+            .iter()
+            .map(|append| NewChunk {
+                tid: append.tid,
+                seq: append.seq,
+                receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
+                crc: append.crc.0,
+                data: &batch.bytes[append.data.clone()],
+            })
+            .collect();
+        store.append(wall(), &chunks, &mut batch.results);
+        batch
     })
+}
+
+/// A new transaction to record.
+pub(crate) type Begin = (TransactionId, TransactionInfo);
+/// Whether it is on record.
+pub(crate) type Begun = (TransactionId, Result<(), StoreError>);
+
+/// Records new transactions. A thread of its own, because each takes a flush: a flood of intents
+/// must not queue up before the chunks.
+pub(crate) type Recorder = Worker<Begin, Begun>;
+
+pub(crate) fn spawn_recorder(store: Arc<dyn Store>) -> Result<Recorder, ServerError> {
+    Worker::spawn("mdalp-recorder", move |(tid, info)| (tid, store.begin(tid, &info)))
 }

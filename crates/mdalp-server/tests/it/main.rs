@@ -1,5 +1,7 @@
 //! The servers over real sockets on loopback, with clients that are a few lines of plain UDP.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
 mod classic;
 mod restart;
 mod sockets;

@@ -138,7 +138,7 @@ fn f17_shutting_down_commits_and_acknowledges_what_was_read() {
     begun.recv().unwrap();
     // The disk hangs; one more is read and waits.
     client.send_to(&chunk(tid, 1, b"second"), to).unwrap();
-    server.wait_for(|stats| stats.counters.contains(&("chunks", 2)));
+    server.wait_for(|stats| stats.receivers.is_some_and(|counters| counters.chunks == 2));
     let stopping = std::thread::spawn(move || server.shut_down());
     go.send(()).unwrap();
     go.send(()).unwrap();
@@ -170,7 +170,7 @@ fn f29_the_network_goes_on_while_the_disk_hangs_and_pending_chunks_are_bounded()
             let mut next = false;
             let stats = server.wait_for(|_| std::mem::replace(&mut next, true));
             assert!(stats.pending_bytes <= (8 << 20) + 2_000);
-            if stats.counters.iter().any(|&(n, count)| n == "drop_not_stored" && count > 0) {
+            if stats.receivers.is_some_and(|counters| counters.drop_not_stored > 0) {
                 drop(go);
                 server.shut_down().unwrap();
                 return;

@@ -1,0 +1,112 @@
+//! What the keeper does with a store on a disk in memory.
+
+use super::*;
+use mdalp_proto::ids::SequenceNumber;
+use mdalp_store::disk::mem::MemDisk;
+use mdalp_store::{
+    Limits, NewChunk, Options, Query, SegmentLog, TransactionInfo, Transactions, chunk_crc,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const QUIET: Duration = Duration::from_secs(10);
+const ANNOUNCED: TransactionId = TransactionId(1);
+const UNKNOWN: TransactionId = TransactionId(2);
+const UNBEGUN: TransactionId = TransactionId(3);
+
+fn at(time: Duration) -> UnixMillis {
+    UnixMillis(1_000_000_000_000 + time.as_millis() as u64)
+}
+
+fn append(store: &dyn Store, tid: TransactionId, seqs: &[u64]) {
+    let data = b"0123456789";
+    let chunks: Vec<_> = seqs
+        .iter()
+        .map(|&seq| {
+            let (seq, receiver) = (SequenceNumber(seq), ReceiverId(0));
+            NewChunk { tid, seq, receiver, crc: chunk_crc(tid, seq, data), data }
+        })
+        .collect();
+    let mut results = vec![];
+    store.append(at(Duration::ZERO), &chunks, &mut results);
+    assert!(results.iter().all(Result::is_ok));
+}
+
+/// Three transactions at time zero: two with a gap, of which one was announced; one without chunks.
+fn store() -> SegmentLog<MemDisk> {
+    let options = Options { limits: Limits::NONE, ..Options::new(7) };
+    let store = SegmentLog::open(MemDisk::default(), options).unwrap();
+    let info = TransactionInfo { begun: at(Duration::ZERO), ..TransactionInfo::default() };
+    store.declare_receiver(&ReceiverName::default()).unwrap();
+    store.begin(ANNOUNCED, &info).unwrap();
+    store.begin(UNBEGUN, &info).unwrap();
+    append(&store, ANNOUNCED, &[0, 2]);
+    append(&store, UNKNOWN, &[0, 2, 5]);
+    store
+}
+
+fn swept(store: &dyn Store, now: Duration, trusted: Duration) -> (Vec<u64>, Vec<u64>) {
+    let Reply::Swept { closed, released } =
+        sweep(store, KeepConfig::default(), QUIET, at(now), trusted)
+    else {
+        panic!("a sweep answers as one")
+    };
+    let closed = closed.into_iter().map(|(tid, _)| tid.0).collect();
+    (closed, released.into_iter().map(|tid| tid.0).collect())
+}
+
+#[test]
+fn what_has_gaps_stays_open_and_they_are_named() {
+    let store = store();
+    let Outcome::Gaps(gaps) = inspect(&store, UNKNOWN) else { panic!() };
+    assert_eq!(gaps.to_string(), "1,3-4");
+    assert_eq!(store.transaction(UNKNOWN).unwrap().unwrap().state, State::Open);
+    assert!(matches!(inspect(&store, UNBEGUN), Outcome::Nothing));
+    assert!(matches!(inspect(&store, TransactionId(99)), Outcome::Nothing));
+}
+
+#[test]
+fn what_is_whole_is_closed_once_and_again_after_a_late_chunk() {
+    let store = store();
+    append(&store, ANNOUNCED, &[1]);
+    let Outcome::Closed(receipt) = inspect(&store, ANNOUNCED) else { panic!() };
+    assert_eq!((receipt.revision, receipt.chunks, receipt.bytes), (1, 3, 30));
+    assert_eq!(receipt.blake3, *blake3::hash(&b"0123456789".repeat(3)).as_bytes());
+    assert!(matches!(inspect(&store, ANNOUNCED), Outcome::Nothing));
+    append(&store, ANNOUNCED, &[3]);
+    let Outcome::Closed(receipt) = inspect(&store, ANNOUNCED) else { panic!() };
+    assert_eq!((receipt.revision, receipt.chunks), (2, 4));
+}
+
+#[test]
+fn a_sweep_closes_what_is_whole_and_silent() {
+    let store = store();
+    append(&store, UNKNOWN, &[1, 3, 4]);
+    assert_eq!(swept(&store, QUIET / 2, QUIET / 2), (vec![], vec![]));
+    assert_eq!(swept(&store, QUIET, QUIET), (vec![2], vec![]));
+}
+
+#[test]
+fn unfinished_transactions_are_released_after_their_time() {
+    let store = store();
+    assert_eq!(swept(&store, UNCLAIMED, UNCLAIMED), (vec![], vec![3]));
+    assert_eq!(swept(&store, HOUR.saturating_sub(QUIET), HOUR), (vec![], vec![]));
+    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![2]));
+    assert_eq!(swept(&store, (24 * HOUR).saturating_sub(QUIET), 24 * HOUR), (vec![], vec![]));
+    assert_eq!(swept(&store, 24 * HOUR, 24 * HOUR), (vec![], vec![1]));
+}
+
+#[test]
+fn f27_a_calendar_that_leaps_releases_nothing() {
+    let store = store();
+    let mut calendar = Calendar { since: at(Duration::ZERO), clock: Duration::ZERO };
+    assert_eq!(calendar.trusted(at(HOUR), HOUR), HOUR);
+    for year in [10, 0, 5] {
+        let now = at(HOUR * 24 * 365 * year + 2 * HOUR);
+        let trusted = calendar.trusted(now, 2 * HOUR);
+        assert_eq!(trusted, Duration::ZERO, "{year}");
+        assert_eq!(swept(&store, HOUR * 24 * 365 * year, trusted), (vec![], vec![]));
+    }
+    // From then on it counts again.
+    let later = at(HOUR * 24 * 365 * 5 + 3 * HOUR);
+    assert_eq!(calendar.trusted(later, 3 * HOUR), HOUR);
+}
