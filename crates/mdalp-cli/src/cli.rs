@@ -1,7 +1,7 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{completions, man, plan, send};
+use crate::{completions, demo, man, plan, send};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ struct Cli {
 pub(crate) enum Command {
     Send(Box<send::Args>),
     Plan(plan::Args),
+    Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -37,6 +38,7 @@ impl Command {
         match self {
             Self::Send(args) => args.run(),
             Self::Plan(args) => args.run(),
+            Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

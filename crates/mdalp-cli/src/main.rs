@@ -7,6 +7,7 @@
 mod cli;
 mod completions;
 mod console;
+mod demo;
 mod exit;
 mod man;
 mod plan;

@@ -12,6 +12,9 @@ pub enum Addresses {
     /// Any that are free, on port 4650: for many labs on one machine. They never include
     /// 127.0.0.1: a client that binds port 4650 of all addresses itself sends from there.
     Free,
+    /// 127.0.0.1 alone, and ports that the system chooses: for systems that have no other loopback
+    /// address. Only clients that understand `port=` can use it.
+    AnyPort,
 }
 
 impl Default for Addresses {
@@ -31,6 +34,10 @@ impl Addresses {
     pub fn bind(self, count: usize) -> Result<Vec<UdpSocket>, ServerError> {
         match self {
             Self::From(first) => bind_all(first, count),
+            Self::AnyPort => {
+                let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                (0..count).map(|_| bind(any, "lab")).collect()
+            }
             Self::Free => {
                 let group = |n: u8| {
                     let ip = Ipv4Addr::new(127, 46, 50_u8.saturating_add(n), 1);
