@@ -1,7 +1,7 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{completions, demo, man, plan, send};
+use crate::{completions, demo, get, ls, man, orchestrator, plan, receiver, send, serve, show};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +28,12 @@ struct Cli {
 pub(crate) enum Command {
     Send(Box<send::Args>),
     Plan(plan::Args),
+    Serve(Box<serve::Args>),
+    Orchestrator(orchestrator::Args),
+    Receiver(receiver::Args),
+    Ls(ls::Args),
+    Show(show::Args),
+    Get(get::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -38,6 +44,12 @@ impl Command {
         match self {
             Self::Send(args) => args.run(),
             Self::Plan(args) => args.run(),
+            Self::Serve(args) => args.run(),
+            Self::Orchestrator(args) => args.run(),
+            Self::Receiver(args) => args.run(),
+            Self::Ls(args) => args.run(),
+            Self::Show(args) => args.run(),
+            Self::Get(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -13,8 +13,14 @@ pub(crate) enum Exit {
     Internal = 1,
     /// Usage or configuration.
     Usage = 2,
+    /// Chunks are missing.
+    Partial = 6,
+    /// What is held is damaged.
+    Verification = 7,
     /// A local file or socket.
     LocalIo = 9,
+    /// The system refuses what is needed; there is a hint.
+    Environment = 10,
 }
 
 impl From<Exit> for ExitCode {

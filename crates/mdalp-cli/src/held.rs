@@ -1,0 +1,189 @@
+//! What servers hold, read from their data directories while they run or not.
+//!
+//! Several directories, of receivers that ran as separate processes, are read as one store. Changes
+//! nothing.
+
+use crate::exit::{Exit, Failure};
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ranges::RangeSet;
+use mdalp_store::disk::RealDisk;
+use mdalp_store::{
+    Query, ReadError, Reader, Receipt, ReceiverId, ReceiverName, State, TransactionSummary,
+};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Where to look.
+#[derive(clap::Args)]
+pub(crate) struct DataArgs {
+    /// Data directory of the servers; repeat it for receivers that have one each
+    #[arg(long, value_name = "DIR", default_value = "mdalp-data")]
+    data: Vec<PathBuf>,
+}
+
+impl DataArgs {
+    pub(crate) fn open(&self) -> Result<Held, Failure> {
+        let stores = self.data.iter().map(|dir| open(dir)).collect::<Result<_, _>>()?;
+        Ok(Held { stores })
+    }
+
+    /// The directories, for messages.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<String> = self.data.iter().map(|dir| dir.display().to_string()).collect();
+        names.join(", ")
+    }
+}
+
+fn open(dir: &Path) -> Result<Reader<RealDisk>, Failure> {
+    let dir_name = dir.display();
+    let disk = RealDisk::open(dir).map_err(|error| {
+        Exit::LocalIo.because(format_args!(
+            "data directory {dir_name}: {error}; name another with --data DIR"
+        ))
+    })?;
+    Reader::open(&disk).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        Exit::LocalIo.because(format_args!(
+            "data directory {dir_name}: {error}{}",
+            cause.unwrap_or_default()
+        ))
+    })
+}
+
+/// All stores as one.
+pub(crate) struct Held {
+    stores: Vec<Reader<RealDisk>>,
+}
+
+impl Held {
+    /// How many places are damaged.
+    pub(crate) fn damaged(&self) -> usize {
+        self.stores.iter().map(|store| store.damage().len()).sum()
+    }
+
+    /// The numbers of each store's receivers follow those of the store before.
+    fn receiver_offsets(&self) -> Result<Vec<u16>, ReadError> {
+        let mut next = 0_u16;
+        let mut offsets = Vec::new();
+        for store in &self.stores {
+            offsets.push(next);
+            next = next.saturating_add(u16::try_from(store.receivers()?.len()).unwrap_or(u16::MAX));
+        }
+        Ok(offsets)
+    }
+
+    /// Joins what several stores have of one transaction.
+    fn join(
+        &self,
+        tid: TransactionId,
+        parts: Vec<TransactionSummary>,
+    ) -> Result<Option<TransactionSummary>, ReadError> {
+        let mut parts = parts.into_iter();
+        let Some(mut whole) = parts.next() else { return Ok(None) };
+        let mut receipts = vec![whole.receipt];
+        for part in parts {
+            if whole.chunks == 0 {
+                whole.state = part.state;
+            }
+            receipts.push(part.receipt);
+            whole.info = whole.info.or(part.info);
+            whole.chunks += part.chunks;
+            whole.bytes += part.bytes;
+            whole.ranges.union_with(&part.ranges);
+            whole.shares.extend(part.shares);
+            whole.last_append = whole.last_append.max(part.last_append);
+        }
+        if receipts.len() > 1 {
+            if whole.chunks != whole.ranges.len() {
+                (whole.chunks, whole.bytes) = self.count(tid)?;
+            }
+            // A store that has only a part may have closed it, for it cannot know of the rest.
+            let covers = |r: &Receipt| r.chunks == whole.chunks && r.bytes == whole.bytes;
+            whole.receipt = receipts.into_iter().flatten().find(covers);
+            whole.state = match whole.state {
+                _ if whole.receipt.is_some() => State::Complete,
+                State::Complete => State::Open,
+                state => state,
+            };
+        }
+        Ok(Some(whole))
+    }
+
+    /// Chunks and bytes, where some are in more than one store.
+    fn count(&self, tid: TransactionId) -> Result<(u64, u64), ReadError> {
+        let (mut chunks, mut bytes) = (0, 0);
+        self.read(tid, SequenceNumber(0), &mut |_, data| {
+            chunks += 1;
+            bytes += data.len() as u64;
+            ControlFlow::Continue(())
+        })?;
+        Ok((chunks, bytes))
+    }
+}
+
+impl Query for Held {
+    fn list(&self) -> Result<Vec<TransactionSummary>, ReadError> {
+        let mut tids = BTreeSet::new();
+        for store in &self.stores {
+            tids.extend(store.list()?.iter().map(|summary| summary.tid));
+        }
+        tids.into_iter().filter_map(|tid| self.transaction(tid).transpose()).collect()
+    }
+
+    fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError> {
+        let mut parts = Vec::new();
+        for (store, offset) in self.stores.iter().zip(self.receiver_offsets()?) {
+            let Some(mut part) = store.transaction(tid)? else { continue };
+            for share in &mut part.shares {
+                share.receiver = ReceiverId(share.receiver.0.saturating_add(offset));
+            }
+            parts.push(part);
+        }
+        self.join(tid, parts)
+    }
+
+    fn receivers(&self) -> Result<Vec<ReceiverName>, ReadError> {
+        let lists = self.stores.iter().map(Query::receivers).collect::<Result<Vec<_>, _>>()?;
+        Ok(lists.concat())
+    }
+
+    fn read(
+        &self,
+        tid: TransactionId,
+        from: SequenceNumber,
+        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut held = Vec::new();
+        for store in &self.stores {
+            if let Some(summary) = store.transaction(tid)? {
+                held.push((store, summary.ranges));
+            }
+        }
+        if held.is_empty() {
+            return Err(ReadError::UnknownTransaction);
+        }
+        let mut at = from.0;
+        loop {
+            // The first chunk from `at` on, how far the chunks go on from there, and who has them.
+            let run = |(index, (_, ranges)): (usize, &(_, RangeSet))| {
+                let range = ranges.iter().find(|range| *range.end() >= at)?;
+                Some((at.max(*range.start()), *range.end(), index))
+            };
+            let Some((first, last, index)) = held.iter().enumerate().filter_map(run).min() else {
+                return Ok(());
+            };
+            let mut stopped = false;
+            held[index].0.read(tid, SequenceNumber(first), &mut |seq, data| {
+                if seq.0 > last {
+                    return ControlFlow::Break(());
+                }
+                let flow = visit(seq, data);
+                stopped = flow.is_break();
+                flow
+            })?;
+            let Some(next) = last.checked_add(1).filter(|_| !stopped) else { return Ok(()) };
+            at = next;
+        }
+    }
+}

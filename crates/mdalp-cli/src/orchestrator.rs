@@ -1,0 +1,50 @@
+//! `mdalp orchestrator`: an orchestrator whose receivers run elsewhere.
+
+use crate::console;
+use crate::exit::{Exit, Outcome};
+use crate::server::{self, OrchestratorArgs};
+use mdalp_server::{OrchestratorConfig, ReceiverSpec, bind};
+use std::net::SocketAddr;
+
+/// Runs an orchestrator alone
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Address to listen on
+    #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1:4650", value_parser = server::listen)]
+    listen: SocketAddr,
+
+    /// A receiver: its name and address; repeat it for each. Classic clients know no port but 4650
+    #[arg(long, value_name = "NAME=IP[:PORT]", required = true)]
+    receiver: Vec<ReceiverSpec>,
+
+    /// What the receivers advertise beyond the classic protocol, such as "crc window=32 chunk=1200"
+    /// [default: nothing]
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = server::caps)]
+    caps: mdalp_proto::wire::Capabilities,
+
+    /// Log more; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    orchestrator: OrchestratorArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        server::log(self.verbose);
+        let specs: Result<Vec<_>, _> = self
+            .receiver
+            .iter()
+            .map(|spec| server::spec(spec.name(), spec.addr(), self.caps))
+            .collect();
+        let mut config = OrchestratorConfig::standalone(&specs?);
+        self.orchestrator.apply(&mut config.rules);
+        let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
+        let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;
+        server::announce("orchestrator", addr);
+        console::note(format_args!("send with: mdalp -a {} -p {} -f FILE", addr.ip(), addr.port()));
+        let (stats, _watch) = mdalp_server::stats::channel();
+        server::run(|shutdown| mdalp_server::orchestrator::run(socket, config, stats, shutdown))
+    }
+}

@@ -1,0 +1,57 @@
+//! `mdalp serve`: the whole server side in one process.
+
+use crate::console;
+use crate::exit::{Exit, Outcome};
+use crate::server::{self, OrchestratorArgs, ReceiverArgs};
+use mdalp_server::{ReceiverSpec, ServeConfig, bind, bind_receivers};
+use std::net::SocketAddr;
+
+/// Runs an orchestrator and receivers in one process
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Address of the orchestrator
+    #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1:4650", value_parser = server::listen)]
+    listen: SocketAddr,
+
+    /// A receiver: its name and address; repeat it for each. Classic clients know no port but 4650
+    #[arg(long, value_name = "NAME=IP[:PORT]",
+        default_values = ["A=127.0.0.2:4650", "B=127.0.0.3:4650", "C=127.0.0.4:4650"])]
+    receiver: Vec<ReceiverSpec>,
+
+    /// Log more; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    receivers: ReceiverArgs,
+
+    #[command(flatten)]
+    orchestrator: OrchestratorArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        server::log(self.verbose);
+        let specs: Result<Vec<_>, _> = self
+            .receiver
+            .iter()
+            .map(|spec| self.receivers.spec(spec.name(), spec.addr()))
+            .collect();
+        let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
+        let (sockets, specs) = bind_receivers(&specs?).map_err(server::failure)?;
+        let store = self.receivers.open_store()?;
+        let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;
+        server::announce("orchestrator", addr);
+        for spec in &specs {
+            server::announce(&format!("receiver {}", spec.name()), spec.addr());
+        }
+        console::note(format_args!("send with: mdalp -a {} -p {} -f FILE", addr.ip(), addr.port()));
+        let mut config = ServeConfig::new(specs);
+        self.orchestrator.apply(&mut config.orchestrator);
+        config.receivers = self.receivers.config(config.receivers.receivers);
+        let (stats, _watch) = mdalp_server::stats::channel();
+        server::run(|shutdown| {
+            mdalp_server::serve::run(socket, sockets, store, config, stats, shutdown)
+        })
+    }
+}
