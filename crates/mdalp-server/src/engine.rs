@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::error::ServerError;
-use crate::keeper::{self, Outcome};
+use crate::keeper::{self, Outcome, Sealed};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
 use crate::port::Input;
@@ -15,6 +15,7 @@ use crate::worker::Worker;
 use crate::writer::{Batch, Begun};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::Orchestrator;
+use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_store::Receipt;
 use std::future::{pending, poll_fn};
@@ -224,6 +225,7 @@ impl Engine {
                 Outcome::Failed(why) => self.log.failed(tid, &why),
                 Outcome::Nothing => {}
             },
+            keeper::Reply::Sealed(asked, sealed) => self.sealed(now, &asked, sealed),
             keeper::Reply::Swept { closed, released } => {
                 for (tid, receipt) in closed {
                     self.closed(now, tid, &receipt);
@@ -235,6 +237,25 @@ impl Engine {
                 }
             }
             keeper::Reply::Opened(_) => {}
+        }
+    }
+
+    fn sealed(&mut self, now: Instant, asked: &SealAsked, sealed: Sealed) {
+        let verdict = match sealed {
+            Sealed::Answer(verdict, receipt) => {
+                if let Some(receipt) = receipt {
+                    self.closed(now, asked.seal.tid, &receipt);
+                }
+                Some(verdict)
+            }
+            Sealed::Unknown => None,
+            Sealed::Failed(why) => {
+                self.log.failed(asked.seal.tid, &why);
+                None
+            }
+        };
+        if let Some(side) = &mut self.receivers {
+            side.machine.handle_sealed(asked, verdict);
         }
     }
 

@@ -9,9 +9,11 @@ use crate::error::ServerError;
 use crate::worker::Worker;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::receiver::SealAsked;
+use mdalp_proto::wire::{Seal, Verdict};
 use mdalp_store::{
-    AssembleError, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store, StoreError,
-    TransactionSummary, UnixMillis, assemble,
+    AssembleError, Assembled, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store,
+    StoreError, TransactionSummary, UnixMillis, assemble,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Open(Vec<ReceiverName>),
     /// Close this one if it is whole.
     Inspect(TransactionId),
+    /// Say whether this one is what its client says it is.
+    Seal(SealAsked),
     /// Look at all.
     Sweep,
 }
@@ -34,6 +38,7 @@ pub(crate) enum Command {
 pub(crate) enum Reply {
     Opened(Result<Opened, StoreError>),
     Inspected(TransactionId, Outcome),
+    Sealed(SealAsked, Sealed),
     Swept { closed: Vec<(TransactionId, Receipt)>, released: Vec<TransactionId> },
 }
 
@@ -57,6 +62,16 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+/// What a comparison found.
+#[derive(Debug)]
+pub(crate) enum Sealed {
+    /// The answer, and the receipt if this closed it.
+    Answer(Verdict, Option<Receipt>),
+    /// Nothing is known of the transaction.
+    Unknown,
+    Failed(String),
+}
+
 pub(crate) type Keeper = Worker<Command, Reply>;
 
 pub(crate) fn spawn(
@@ -69,6 +84,7 @@ pub(crate) fn spawn(
     Worker::spawn("mdalp-keeper", move |command| match command {
         Command::Open(names) => Reply::Opened(open(&*store, &names)),
         Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
+        Command::Seal(asked) => Reply::Sealed(asked, seal(&*store, &asked.seal)),
         Command::Sweep => {
             let now = wall();
             sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()))
@@ -81,6 +97,61 @@ fn open(store: &dyn Store, names: &[ReceiverName]) -> Result<Opened, StoreError>
     let all = store.list().map_err(|_| StoreError::Unavailable)?;
     let open = all.iter().filter(|t| t.state == State::Open && t.chunks > 0).map(|t| t.tid);
     Ok(Opened { ids, open: open.collect() })
+}
+
+/// Compares what is held with what the client sent, and closes it if it is the same.
+fn seal(store: &dyn Store, seal: &Seal) -> Sealed {
+    let summary = match store.transaction(seal.tid) {
+        Ok(Some(summary)) if matches!(summary.state, State::Open | State::Complete) => summary,
+        Ok(_) => return Sealed::Unknown,
+        Err(error) => return Sealed::Failed(error.to_string()),
+    };
+    let missing = summary.ranges.missing_below(seal.chunks);
+    if !missing.is_empty() {
+        return Sealed::Answer(Verdict::Missing(missing), None);
+    }
+    if summary.ranges.last().is_some_and(|last| last >= seal.chunks) {
+        return Sealed::Answer(Verdict::Mismatch, None);
+    }
+    let verdict = |chunks: u64, bytes: u64, blake3: [u8; 32]| {
+        let agrees = (chunks, bytes, blake3) == (seal.chunks, seal.bytes, seal.blake3);
+        if agrees { Verdict::Complete } else { Verdict::Mismatch }
+    };
+    if let (State::Complete, Some(held)) = (summary.state, summary.receipt) {
+        return Sealed::Answer(verdict(held.chunks, held.bytes, held.blake3), None);
+    }
+    let held = match assemble(store, seal.tid, &mut std::io::sink()) {
+        Ok(held) => held,
+        Err(AssembleError::Missing(gaps)) => {
+            return Sealed::Answer(Verdict::Missing(gaps), None);
+        }
+        Err(error) => return Sealed::Failed(error.to_string()),
+    };
+    let verdict = verdict(held.chunks, held.bytes, held.blake3);
+    if verdict != Verdict::Complete {
+        return Sealed::Answer(verdict, None);
+    }
+    match record(store, &summary, &held) {
+        Ok(receipt) => Sealed::Answer(verdict, Some(receipt)),
+        // What the client is told must be on record first; it will ask again.
+        Err(error) => Sealed::Failed(error.to_string()),
+    }
+}
+
+/// Records that a transaction is whole.
+fn record(
+    store: &dyn Store,
+    summary: &TransactionSummary,
+    held: &Assembled,
+) -> Result<Receipt, StoreError> {
+    let receipt = Receipt {
+        revision: summary.receipt.map_or(0, |receipt| receipt.revision) + 1,
+        bytes: held.bytes,
+        chunks: held.chunks,
+        blake3: held.blake3,
+        closed: wall(),
+    };
+    store.close(summary.tid, &receipt).map(|()| receipt)
 }
 
 fn inspect(store: &dyn Store, tid: TransactionId) -> Outcome {
@@ -107,15 +178,8 @@ fn close(store: &dyn Store, summary: &TransactionSummary) -> Outcome {
         Err(AssembleError::Read(ReadError::UnknownTransaction)) => return Outcome::Nothing,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let receipt = Receipt {
-        revision: summary.receipt.map_or(0, |receipt| receipt.revision) + 1,
-        bytes: assembled.bytes,
-        chunks: assembled.chunks,
-        blake3: assembled.blake3,
-        closed: wall(),
-    };
-    match store.close(tid, &receipt) {
-        Ok(()) => Outcome::Closed(receipt),
+    match record(store, summary, &assembled) {
+        Ok(receipt) => Outcome::Closed(receipt),
         // A chunk came meanwhile: there will be another silence, and another look.
         Err(StoreError::Outdated | StoreError::UnknownTransaction | StoreError::Released) => {
             Outcome::Nothing

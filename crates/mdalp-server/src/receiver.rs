@@ -80,6 +80,7 @@ impl ReceiverSide {
             .into_iter()
             .map(|socket| Port::new(socket, "receiver"))
             .collect::<Result<Vec<_>, _>>()?;
+        rules.seals |= receivers.iter().any(|spec| spec.entry().caps.seal);
         rules.own.extend(own.iter().copied().chain(ports.iter().map(Port::addr)));
         let names = receivers.iter().map(|spec| ReceiverName {
             address: spec.addr().to_string(),
@@ -203,6 +204,16 @@ impl ReceiverSide {
             ack.encode(&mut self.ack);
             if let Some(port) = self.ports.get_mut(usize::from(ack.local.0)) {
                 port.send(ack.to, &self.ack);
+            }
+        }
+        while let Some(asked) = self.machine.poll_seal() {
+            self.keeper.send(keeper::Command::Seal(asked))?;
+        }
+        while let Some(reply) = self.machine.poll_seal_reply() {
+            self.ack.clear();
+            reply.encode(&mut self.ack);
+            if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
+                port.send(reply.to, &self.ack);
             }
         }
         while let Some(event) = self.machine.poll_event() {

@@ -11,7 +11,7 @@ pub struct Config {
     pub own: Vec<SocketAddr>,
     /// The longest chunk taken, in bytes of data. Default 1,200 (H07).
     pub max_chunk: usize,
-    /// Sequence numbers from here on are dropped. Default 10,485,760: 1 GiB of classic chunks (H45).
+    /// Sequence numbers from here on are dropped. Default 16,777,216: 1.6 GB in classic chunks (H45).
     pub max_seq: u64,
     /// How many separate ranges of one transaction are kept. Default 1,024 (H45).
     pub ranges: usize,
@@ -30,6 +30,9 @@ pub struct Config {
     pub evictable: Duration,
     /// After how long without a chunk it is forgotten and its ownership lapses. Default 120 s (H47).
     pub idle: Duration,
+    /// Whether seals are answered: only where the store holds all that the receivers of a
+    /// transaction took. Default no.
+    pub seals: bool,
     /// Whether only transactions announced by `register` are taken. Default no.
     pub registered_only: bool,
 }
@@ -39,7 +42,7 @@ impl Default for Config {
         Self {
             own: Vec::new(),
             max_chunk: 1200,
-            max_seq: 10_485_760,
+            max_seq: 1 << 24,
             ranges: 1024,
             ranges_total: 262_144,
             transactions: 4096,
@@ -48,6 +51,7 @@ impl Default for Config {
             quiet: Duration::from_secs(10),
             evictable: Duration::from_secs(30),
             idle: Duration::from_secs(120),
+            seals: false,
             registered_only: false,
         }
     }

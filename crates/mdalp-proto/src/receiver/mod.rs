@@ -13,12 +13,12 @@ mod table;
 mod types;
 
 pub use config::Config;
-pub use types::{Ack, Append, Counters, Event, Local, Stored};
+pub use types::{Ack, Append, Counters, Event, Local, SealAsked, SealReply, Stored};
 
 use crate::ids::{SequenceNumber, TransactionId};
 use crate::source::{is_answerable, without_flow};
 use crate::time::Instant;
-use crate::wire::{ChunkCrc, DecodeError, Message, decode};
+use crate::wire::{ChunkCrc, DecodeError, Message, Seal, Verdict, decode};
 use owner::Denied;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -27,6 +27,9 @@ use table::{Due, Refused, Table};
 
 /// [`Event::Active`] is not said more often than this of one transaction.
 const ACTIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Seals that the store may be asked about at the same time.
+const MAX_SEALING: usize = 256;
 
 /// The machine. Its verbs are those of the whole crate, see [the front page](crate), and
 /// [`poll_append`](Self::poll_append) with [`handle_appended`](Self::handle_appended).
@@ -40,6 +43,10 @@ pub struct Receiver {
     counters: Counters,
     append: Option<Append>,
     acks: VecDeque<Ack>,
+    /// Questions that the store has not answered yet, at most one of a transaction.
+    sealing: BTreeSet<TransactionId>,
+    questions: VecDeque<SealAsked>,
+    answers: VecDeque<SealReply>,
     events: VecDeque<Event>,
     evicted: Vec<TransactionId>,
 }
@@ -59,6 +66,9 @@ impl Receiver {
             counters: Counters::default(),
             append: None,
             acks: VecDeque::new(),
+            sealing: BTreeSet::new(),
+            questions: VecDeque::new(),
+            answers: VecDeque::new(),
             events: VecDeque::new(),
             evicted: Vec::new(),
         }
@@ -104,6 +114,26 @@ impl Receiver {
         };
         let crc = append.wants_crc.then_some(held);
         self.ack(Ack { local: append.local, to: append.from, tid, seq, crc });
+    }
+
+    /// The next question for the store.
+    pub fn poll_seal(&mut self) -> Option<SealAsked> {
+        self.questions.pop_front()
+    }
+
+    /// Takes the store's answer to a question; `None` if it knows nothing of the transaction, and
+    /// then there is none.
+    pub fn handle_sealed(&mut self, asked: &SealAsked, verdict: Option<Verdict>) {
+        self.sealing.remove(&asked.seal.tid);
+        match verdict {
+            Some(verdict) => self.answers.push_back(SealReply::new(asked, verdict)),
+            None => self.counters.drop_seal += 1,
+        }
+    }
+
+    /// The next answer to a seal to send.
+    pub fn poll_seal_reply(&mut self) -> Option<SealReply> {
+        self.answers.pop_front()
     }
 
     /// Does what is due at `now`; nothing if nothing is.
@@ -184,7 +214,7 @@ impl Receiver {
         }
         let (tid, seq, claimed, data) = match decode(bytes) {
             Ok(Message::Data { tid, seq, crc, data }) => (tid, seq, crc, data),
-            Ok(Message::Seal(_)) => return Err(|c| &mut c.drop_seal),
+            Ok(Message::Seal(seal)) => return self.seal(local, from, &seal, bytes.len()),
             Ok(_) => return Err(|c| &mut c.drop_unexpected),
             Err(DecodeError::NotMdalp) => return Err(|c| &mut c.drop_not_mdalp),
             Err(_) => return Err(|c| &mut c.drop_malformed),
@@ -217,6 +247,24 @@ impl Receiver {
         let data = bytes.len() - data.len()..bytes.len();
         let wants_crc = claimed.is_some();
         self.append = Some(Append { local, from, tid, seq, crc, data, wants_crc, opens_range });
+        Ok(())
+    }
+
+    /// A question costs the store a look at the whole payload, so that one at a time is asked of a
+    /// transaction, and few in all; who gets no answer asks again.
+    fn seal(
+        &mut self,
+        local: Local,
+        from: SocketAddr,
+        seal: &Seal,
+        limit: usize,
+    ) -> Result<(), Drop> {
+        if !self.config.seals || self.sealing.len() >= MAX_SEALING || !self.sealing.insert(seal.tid)
+        {
+            return Err(|c| &mut c.drop_seal);
+        }
+        self.counters.seals += 1;
+        self.questions.push_back(SealAsked { local, from, seal: *seal, limit });
         Ok(())
     }
 

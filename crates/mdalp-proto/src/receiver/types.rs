@@ -2,7 +2,7 @@
 
 use crate::counters::counters;
 use crate::ids::{SequenceNumber, TransactionId};
-use crate::wire::{ChunkCrc, encode_ack};
+use crate::wire::{ChunkCrc, Seal, Verdict, encode_ack, encode_seal_reply};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -67,6 +67,44 @@ impl Ack {
     }
 }
 
+/// A question whether a payload is whole, for the store to answer. The shell hands it back with
+/// the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SealAsked {
+    /// The receiver that was asked.
+    pub local: Local,
+    /// Who asked, and gets the answer.
+    pub from: SocketAddr,
+    /// What the client says of its payload.
+    pub seal: Seal,
+    /// The question's length in bytes: the answer is not longer (H51).
+    pub limit: usize,
+}
+
+/// An answer to a seal, to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealReply {
+    /// The receiver that answers.
+    pub local: Local,
+    /// Who asked.
+    pub to: SocketAddr,
+    tid: TransactionId,
+    verdict: Verdict,
+    limit: usize,
+}
+
+impl SealReply {
+    pub(super) fn new(asked: &SealAsked, verdict: Verdict) -> Self {
+        let SealAsked { local, from: to, seal, limit } = *asked;
+        Self { local, to, tid: seal.tid, verdict, limit }
+    }
+
+    /// Appends the datagram to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        encode_seal_reply(out, self.tid, &self.verdict, self.limit);
+    }
+}
+
 /// What happened to a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -122,7 +160,9 @@ counters! {
         drop_malformed,
         /// Messages that are not for a receiver.
         drop_unexpected,
-        /// Seals, which are not served yet.
+        /// Seals asked for and handed to the store.
+        seals,
+        /// Seals where none are served, of transactions that nothing is known of, or too many at once.
         drop_seal,
         /// Chunks that are too long.
         drop_too_long,

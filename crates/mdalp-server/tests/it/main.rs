@@ -5,5 +5,6 @@
 mod alone;
 mod classic;
 mod restart;
+mod seal;
 mod sockets;
 mod support;
