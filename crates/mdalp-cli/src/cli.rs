@@ -1,7 +1,7 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{completions, demo, get, ls, man, orchestrator, plan, receiver, send, serve, show};
+use crate::{completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Show(show::Args),
     Get(get::Args),
     Demo(demo::Args),
+    Lab(lab::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -51,6 +52,7 @@ impl Command {
             Self::Show(args) => args.run(),
             Self::Get(args) => args.run(),
             Self::Demo(args) => args.run(),
+            Self::Lab(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

@@ -6,16 +6,17 @@
 
 use crate::console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::server;
 use crate::signals;
 use crate::text;
 use crate::view::{Progress, Views};
 use mdalp::event::Report;
 use mdalp::{Mode, Options, Payload};
-use mdalp_lab::{Addresses, Lab, LabConfig, LabError};
+use mdalp_lab::{Addresses, Lab, LabConfig, LabError, made_up_text};
 use mdalp_netem::Scenario;
 use mdalp_proto::ids::TransactionId;
-use mdalp_proto::wire::CLASSIC_CHUNK;
 use mdalp_proto::wire::caps::MAX_CHUNK;
+use mdalp_proto::wire::{CLASSIC_CHUNK, Capabilities};
 use mdalp_server::ServerError;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,8 +30,8 @@ pub(crate) struct Args {
 
 /// A transfer that the classic protocol needs longer for than this, in seconds, uses our extensions.
 const CLASSIC_AT_MOST: f64 = 15.0;
-/// Exit code where servers hold other bytes than were sent.
-const MISMATCH: u8 = 7;
+/// What receivers advertise then.
+const EXTENSIONS: &str = "crc window=32 chunk=1200";
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -62,7 +63,7 @@ impl Args {
             .map(|receiver| receiver.ping.unwrap_or_default().as_secs_f64())
             .collect();
         let classic = classic_seconds(payload.len(), &pings) <= CLASSIC_AT_MOST;
-        let lab = start(&scenario)?;
+        let lab = start(&scenario, if classic { "" } else { EXTENSIONS })?;
         console::print(&format!(
             "Sending {what} to {} receivers over an emulated wide-area network.\n\
              Everything runs in this process: {} is the orchestrator; nothing is kept.\n\n",
@@ -84,7 +85,7 @@ impl Args {
         })
         .await;
         let arrived = report.tid.map(|tid| read_back(&lab, tid));
-        lab.stop().await.map_err(|error| failure(&error))?;
+        lab.stop().await.map_err(failure)?;
         if report.exit_code != 0 {
             let why = report.error.unwrap_or_default();
             console::note(format_args!("mdalp: the demo's transfer did not complete: {why}"));
@@ -100,26 +101,33 @@ impl Args {
             ))?;
             Ok(ExitCode::SUCCESS)
         } else {
-            console::note(format_args!("mdalp: the servers hold other bytes than were sent"));
-            Ok(ExitCode::from(MISMATCH))
+            Err(Exit::Verification.because("the servers hold other bytes than were sent"))
         }
     }
 }
 
 /// A lab on addresses that are free; where there is only 127.0.0.1, on several ports of it.
-fn start(scenario: &Scenario) -> Result<Lab, Failure> {
-    let config = |addresses| LabConfig { addresses, ..LabConfig::new(scenario.clone()) };
+fn start(scenario: &Scenario, caps: &str) -> Result<Lab, Failure> {
+    let caps = Capabilities::parse(caps);
+    let config = |addresses| LabConfig { addresses, caps, ..LabConfig::new(scenario.clone()) };
     match Lab::start(config(Addresses::Free), Vec::new()) {
         Err(LabError::Server(ServerError::AddressNotAvailable { .. })) => {
             Lab::start(config(Addresses::AnyPort), Vec::new())
         }
         started => started,
     }
-    .map_err(|error| failure(&error))
+    .map_err(failure)
 }
 
-fn failure(error: &LabError) -> Failure {
-    Exit::LocalIo.because(error)
+/// What went wrong with a lab, as an exit code.
+pub(crate) fn failure(error: LabError) -> Failure {
+    match error {
+        LabError::Server(error) => server::failure(error),
+        LabError::Names(_) | LabError::Scenario(_) | LabError::UnknownScenario { .. } => {
+            Exit::Usage.because(error)
+        }
+        _ => Exit::LocalIo.because(error),
+    }
 }
 
 /// The hash of what the servers hold.
@@ -145,13 +153,9 @@ fn hash(payload: &Payload) -> Result<[u8; 32], Failure> {
 }
 
 /// The first eight bytes in hexadecimal.
-fn short(hash: &[u8; 32]) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for byte in &hash[..8] {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text + "…"
+pub(crate) fn short(hash: &[u8; 32]) -> String {
+    let hex = blake3::Hash::from_bytes(*hash).to_hex();
+    hex.chars().take(16).chain(['…']).collect()
 }
 
 /// What the classic protocol takes without loss: the receiver that is last with its share.
@@ -221,31 +225,9 @@ fn bar(share: f64) -> String {
     "█".repeat((share.clamp(0.0, 1.0) * 30.0).round() as usize)
 }
 
-/// Text of exactly `bytes` bytes, in lines that can be told apart.
-fn made_up_text(bytes: usize) -> String {
-    let mut text = String::new();
-    for line in 1.. {
-        if text.len() >= bytes {
-            break;
-        }
-        let line =
-            format!("Line {line} of a payload that is sent in pieces and put together again.\n");
-        text += &line;
-    }
-    text.truncate(bytes);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_made_up_text_has_the_length_that_is_announced() {
-        for bytes in [0, 1, 5000] {
-            assert_eq!(made_up_text(bytes).len(), bytes);
-        }
-    }
 
     #[test]
     fn the_classic_time_is_that_of_the_slowest_receiver() {

@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod get;
 mod held;
+mod lab;
 mod ls;
 mod man;
 mod orchestrator;

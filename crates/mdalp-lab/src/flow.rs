@@ -54,8 +54,10 @@ pub struct LaneFlow {
     pub acked: u64,
     /// Acks that said nothing new.
     pub duplicate_acks: u64,
-    /// Datagrams lost or withheld, in both directions.
-    pub lost: u64,
+    /// Datagrams lost on the way to it.
+    pub lost_up: u64,
+    /// Datagrams lost on the way back, or withheld.
+    pub lost_down: u64,
     /// Time from sending the latest chunk that was sent only once to its ack.
     pub rtt: Option<Duration>,
     chunks_sent: BTreeMap<u64, Chunk>,
@@ -122,7 +124,12 @@ impl Flow {
             self.lanes.resize_with(lane + 1, LaneFlow::default);
         }
         let Some(flow) = self.lanes.get_mut(lane) else { return };
-        flow.lost += u64::from(seen.fate.lost.is_some());
+        if seen.fate.lost.is_some() {
+            match seen.direction {
+                Direction::Up => flow.lost_up += 1,
+                Direction::Down => flow.lost_down += 1,
+            }
+        }
         let point = match message {
             Ok(Message::Data { seq, data, .. }) if seen.direction == Direction::Up => {
                 Some((seq.0, flow.sent(seen.at, seq.0, data.len() as u64)))
@@ -267,7 +274,7 @@ mod tests {
         assert_eq!(flow.elapsed(), Some(520 * MS));
         let lane = &flow.lanes[0];
         assert_eq!((lane.chunks, lane.bytes, lane.retransmissions), (2, 4, 1));
-        assert_eq!((lane.acked, lane.duplicate_acks, lane.lost), (2, 3, 1));
+        assert_eq!((lane.acked, lane.duplicate_acks, lane.lost_down), (2, 3, 1));
         assert_eq!(lane.rtt, Some(70 * MS));
         let kinds: Vec<_> = flow.points.iter().map(|point| point.kind).collect();
         assert_eq!(kinds, [Sent, Resent, Acked, Sent, Acked]);

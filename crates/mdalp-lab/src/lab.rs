@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mdalp_netem::Scenario;
+use mdalp_proto::wire::Capabilities;
 use mdalp_server::{
     ConfigError, ReceiverSpec, ServeConfig, ServerError, bind, open_store, serve, stats,
 };
@@ -32,14 +33,20 @@ pub struct LabConfig {
     /// Where the servers keep what they receive; `None` is a temporary directory that goes with
     /// the lab.
     pub data: Option<PathBuf>,
-    /// Whether receivers advertise what this implementation can do beyond the classic protocol.
-    pub extensions: bool,
+    /// What receivers advertise beyond the classic protocol; their port is set where it must be.
+    pub caps: Capabilities,
 }
 
 impl LabConfig {
-    /// The defaults for `scenario`: 127.0.0.1 and up, nothing kept, extensions advertised.
+    /// The defaults for `scenario`: 127.0.0.1 and up, nothing kept, nothing advertised.
     pub fn new(scenario: Scenario) -> Self {
-        Self { scenario, seed: None, addresses: Addresses::default(), data: None, extensions: true }
+        Self {
+            scenario,
+            seed: None,
+            addresses: Addresses::default(),
+            data: None,
+            caps: Capabilities::default(),
+        }
     }
 }
 
@@ -52,7 +59,26 @@ pub enum LabError {
     Server(#[from] ServerError),
     /// The scenario has a receiver that classic clients cannot be told of.
     #[error("the scenario cannot be served: {0}")]
-    Scenario(#[from] ConfigError),
+    Names(#[from] ConfigError),
+    /// No shipped scenario has that name.
+    #[error("no scenario is called {name:?}; name a file, or one of {known}")]
+    UnknownScenario {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The scenario's file cannot be read.
+    #[error("scenario {name}: {source}")]
+    ScenarioFile {
+        /// Its path.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no scenario.
+    #[error(transparent)]
+    Scenario(#[from] mdalp_netem::ScenarioError),
     /// The machine.
     #[error("{doing}: {source}")]
     Io {
@@ -77,6 +103,7 @@ pub struct Lab {
     store: Arc<dyn Store>,
     ledger: Ledger,
     fronts: Vec<SocketAddr>,
+    scenario: Scenario,
     /// Removed last.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -107,7 +134,8 @@ impl Lab {
             .collect::<Result<_, _>>()
             .map_err(LabError::io("sockets"))?;
         let named = scenario.receivers.iter().zip(addrs.iter().skip(1));
-        let specs = named.map(|(receiver, addr)| spec(&receiver.name, *addr, config.extensions));
+        let specs = named
+            .map(|(receiver, addr)| ReceiverSpec::with_caps(&receiver.name, *addr, config.caps));
         let serve_config = ServeConfig::new(specs.collect::<Result<_, _>>()?);
 
         let temporary = config.data.is_none().then(tempfile::tempdir).transpose();
@@ -128,9 +156,21 @@ impl Lab {
         let ledger = Ledger::default();
         observers.insert(0, ledger.observer());
         let seed = config.seed.unwrap_or(scenario.seed);
-        let relay = Relay::start(RelayConfig { fronts, servers, scenario, seed }, observers)
-            .map_err(LabError::io("starting the relay"))?;
-        Ok(Self { relay, stop, servers: task, store, ledger, fronts: addrs, _temporary: temporary })
+        let relay = Relay::start(
+            RelayConfig { fronts, servers, scenario: scenario.clone(), seed },
+            observers,
+        )
+        .map_err(LabError::io("starting the relay"))?;
+        Ok(Self {
+            relay,
+            stop,
+            servers: task,
+            store,
+            ledger,
+            fronts: addrs,
+            scenario,
+            _temporary: temporary,
+        })
     }
 
     /// Where clients find the orchestrator.
@@ -141,6 +181,11 @@ impl Lab {
     /// Where clients find the receivers, in the scenario's order.
     pub fn receivers(&self) -> &[SocketAddr] {
         self.fronts.get(1..).unwrap_or_default()
+    }
+
+    /// The network.
+    pub const fn scenario(&self) -> &Scenario {
+        &self.scenario
     }
 
     /// What each transfer did.
@@ -169,13 +214,5 @@ impl Lab {
             Ok(summary) => summary.map(|_| ()).map_err(LabError::from),
             Err(_) => Err(LabError::Server(ServerError::Thread("server"))),
         }
-    }
-}
-
-fn spec(name: &str, addr: SocketAddr, extensions: bool) -> Result<ReceiverSpec, ConfigError> {
-    if extensions {
-        ReceiverSpec::new(name, addr)
-    } else {
-        ReceiverSpec::with_caps(name, addr, mdalp_proto::wire::Capabilities::default())
     }
 }

@@ -1,3 +1,5 @@
 //! Real sockets on loopback, measured from outside.
 
+#[cfg(unix)]
+mod lab;
 mod relay;
