@@ -208,11 +208,15 @@ fn take_overdue(lanes: &[LaneView]) -> Option<Move> {
     Some(Move { from, to, chunks: 0, reason: MoveReason::Overdue })
 }
 
+/// No ack is late before this, however near the receivers are: that is a busy machine, and a copy
+/// would come no sooner.
+const LEAST_OVERDUE: Duration = Duration::from_millis(10);
+
 /// After which time in flight a chunk is late, if another lane would have it acknowledged in `cost`:
 /// twice the usual is late, and what is late here must be quick there.
 fn overdue_after(lane: &LaneView, cost: Duration) -> Duration {
     let usual = lane.service.unwrap_or(cost);
-    (usual.min(cost) * 2).max(cost)
+    (usual.min(cost) * 2).max(cost).max(LEAST_OVERDUE)
 }
 
 fn fastest_idle(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<usize> {

@@ -35,7 +35,9 @@ impl Facts {
     pub(super) fn note_chunk(&mut self, seq: u64, len: u64, receiver: ReceiverId, now: UnixMillis) {
         self.held.insert(seq);
         self.bytes += len;
-        self.last_append = self.last_append.max(Some(now));
+        // The log's clock is coarse; no chunk came before its transaction began.
+        let begun = self.info.as_ref().map(|info| info.begun);
+        self.last_append = self.last_append.max(Some(now)).max(begun);
         let share = self.share(receiver);
         share.chunks += 1;
         share.bytes += len;
