@@ -1,0 +1,122 @@
+//! A server in a process of its own, so that its processor time can be told apart.
+
+use crate::bare;
+use mdalp_server::{ReceiverConfig, ReceiverSpec, open_store};
+use mdalp_store::Durability;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Server {
+    /// Reads, acknowledges and forgets; with segmentation offload or without.
+    Bare { offload: bool },
+    /// The receiver of `mdalp receiver`.
+    Receiver(Durability),
+}
+
+impl Server {
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Bare { offload: false } => ["bare", "mmsg"],
+            Self::Bare { offload: true } => ["bare", "gso"],
+            Self::Receiver(Durability::Process) => ["receiver", "process"],
+            Self::Receiver(Durability::Fsync) => ["receiver", "fsync"],
+        }
+    }
+
+    /// The other side of [`Running::start`]: serves until standard input ends.
+    pub(crate) fn serve(words: &[String]) -> Result<(), Box<dyn Error>> {
+        let [what, how, dir] = words else { return Err("expected three words".into()) };
+        let socket = mdalp_server::bind(([127, 0, 0, 1], 0).into(), "benchmark")?;
+        println!("{}", socket.local_addr()?);
+        if what == "bare" {
+            return Ok(bare::run(socket, how == "gso")?);
+        }
+        let durability = if how == "fsync" { Durability::Fsync } else { Durability::Process };
+        let store = open_store(Path::new(dir), durability)?;
+        let spec = ReceiverSpec::new("R", socket.local_addr()?)?;
+        let config = ReceiverConfig::new(vec![spec]);
+        let (stats, _keep) = mdalp_server::stats::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read(&mut [0]);
+            drop(ended);
+        });
+        let shutdown = async { drop(end.await) };
+        let summary = runtime.block_on(mdalp_server::receiver::run(
+            vec![socket],
+            store,
+            config,
+            stats,
+            shutdown,
+        ))?;
+        eprintln!("{:?}", summary.stats);
+        Ok(())
+    }
+}
+
+/// A running child.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) addr: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts a server with its data in a new directory in `dir`, on processor `core`.
+    pub(crate) fn start(server: Server, dir: &Path, core: usize) -> Result<Self, Box<dyn Error>> {
+        let dir = tempfile::tempdir_in(dir)?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["child", &core.to_string()])
+            .args(server.words())
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut line = String::new();
+        let output = child.stdout.take().ok_or("no output")?;
+        BufReader::new(output).read_line(&mut line)?;
+        Ok(Self { child, addr: line.trim().parse()?, dir })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Processor time of all its threads so far.
+    pub(crate) fn processor_time(&self) -> Result<Duration, Box<dyn Error>> {
+        let mut nanos = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory(&self) -> Result<u64, Box<dyn Error>> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing is left to ask it for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
