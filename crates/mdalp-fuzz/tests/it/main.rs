@@ -1,0 +1,3 @@
+//! The fuzzers' targets over what they have found so far, with any compiler.
+
+mod corpus;
