@@ -3,7 +3,9 @@
 //! Several directories, of receivers that ran as separate processes, are read as one store. Changes
 //! nothing.
 
+use crate::console;
 use crate::exit::{Exit, Failure};
+use crate::text;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_store::disk::RealDisk;
@@ -42,13 +44,18 @@ fn open(dir: &Path) -> Result<Reader<RealDisk>, Failure> {
             "data directory {dir_name}: {error}; name another with --data DIR"
         ))
     })?;
-    Reader::open(&disk).map_err(|error| {
+    let store = Reader::open(&disk).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         Exit::LocalIo.because(format_args!(
             "data directory {dir_name}: {error}{}",
             cause.unwrap_or_default()
         ))
-    })
+    })?;
+    if !store.damage().is_empty() {
+        let count = text::count(store.damage().len() as u64, "place");
+        console::note(format_args!("mdalp: data directory {dir_name}: damaged in {count}"));
+    }
+    Ok(store)
 }
 
 /// All stores as one.
@@ -57,11 +64,6 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// How many places are damaged.
-    pub(crate) fn damaged(&self) -> usize {
-        self.stores.iter().map(|store| store.damage().len()).sum()
-    }
-
     /// The numbers of each store's receivers follow those of the store before.
     fn receiver_offsets(&self) -> Result<Vec<u16>, ReadError> {
         let mut next = 0_u16;

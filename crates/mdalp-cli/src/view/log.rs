@@ -42,6 +42,8 @@ impl Log {
                 vec![format!("{} does not answer", self.who(address))]
             }
             Kind::Fallback { chunk_bytes } => vec![fallback(*chunk_bytes)],
+            Kind::Resume { tid, bytes, total_bytes } => vec![resume(*tid, *bytes, *total_bytes)],
+            Kind::Warning { text } => vec![text.clone()],
             _ => Vec::new(),
         }
     }
@@ -103,6 +105,8 @@ impl Log {
                 )
             }
             Kind::Fallback { chunk_bytes } => fallback(*chunk_bytes),
+            Kind::Resume { tid, bytes, total_bytes } => resume(*tid, *bytes, *total_bytes),
+            Kind::Warning { text } => text.clone(),
             Kind::Datagram { direction, address, text } => {
                 let arrow = if *direction == "sent" { "->" } else { "<-" };
                 format!("{arrow} {address} {text}")
@@ -131,6 +135,10 @@ fn listed(receiver: &Listed) -> String {
         let caps = if receiver.caps.is_empty() { "classic" } else { &receiver.caps };
         format!("{} ({}): {caps}", receiver.address, receiver.name)
     })
+}
+
+fn resume(tid: u64, bytes: u64, total_bytes: u64) -> String {
+    format!("transaction {tid} goes on: {bytes} of {total_bytes} bytes are acknowledged")
 }
 
 fn fallback(chunk_bytes: u16) -> String {

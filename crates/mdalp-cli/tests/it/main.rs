@@ -1,1 +1,14 @@
-//! The real binary, on loopback.
+//! The real binary, on loopback, as users run it.
+//!
+//! On Linux alone: elsewhere not every address of 127.0.0.0/8 is there.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod events;
+mod failures;
+mod held;
+mod interop;
+mod output;
+mod restart;
+mod support;
+mod transfer;
