@@ -14,6 +14,7 @@ pub mod ids;
 pub mod intent;
 mod lane;
 pub mod layout;
+pub mod observe;
 pub mod orchestrator;
 pub mod ranges;
 mod rate;

@@ -4,6 +4,7 @@
 
 use crate::probe::Method;
 use mdalp_proto::intent::IntentConfig;
+use mdalp_proto::observe::Observer;
 use mdalp_proto::transfer::{Adaptive, Latency, Policy, Single, TransferConfig};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +79,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Whether every datagram is reported as an event. Default false.
     pub datagrams: bool,
+    /// Who is shown every datagram, for captures. Default: nobody.
+    pub observer: Option<Observer>,
 }
 
 impl Default for Options {
@@ -98,6 +101,7 @@ impl Default for Options {
             resume: false,
             dry_run: false,
             datagrams: false,
+            observer: None,
         }
     }
 }

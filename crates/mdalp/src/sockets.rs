@@ -5,8 +5,9 @@
 //! socket (unreachable, refused) is noise here: the next retransmission tells.
 
 use crate::error::SendError;
+use mdalp_proto::observe::{Datagram, Direction, Observer};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;
 
 /// Asked for, in bytes: acks of a thousand receivers at once fit.
@@ -16,22 +17,23 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub(crate) struct Sockets {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
+    observer: Option<Observer>,
 }
 
 impl Sockets {
-    /// Sockets that can reach `peer`.
-    pub(crate) fn for_peer(peer: SocketAddr) -> Result<Self, SendError> {
-        let mut sockets = Self { v4: None, v6: None };
+    /// Sockets that can reach `peer`, and who is shown what goes through them.
+    pub(crate) fn for_peer(
+        peer: SocketAddr,
+        observer: Option<Observer>,
+    ) -> Result<Self, SendError> {
+        let mut sockets = Self { v4: None, v6: None, observer };
         sockets.ensure(peer)?;
         Ok(sockets)
     }
 
     /// Opens the socket for `peer`'s version of IP if it is not open yet.
     pub(crate) fn ensure(&mut self, peer: SocketAddr) -> Result<(), SendError> {
-        let any: SocketAddr = match peer {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
+        let any = SocketAddr::new(any_ip(peer), 0);
         let slot = if peer.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         if slot.is_none() {
             *slot = Some(open(any).map_err(|e| SendError::socket("opening a UDP socket", e))?);
@@ -51,6 +53,7 @@ impl Sockets {
     pub(crate) async fn send(&self, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(socket) = socket else { return Ok(()) };
+        self.observe(Direction::Sent, to, datagram);
         match socket.send_to(datagram, to).await {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(SendError::socket(format!("sending to {to}"), error))
@@ -66,16 +69,46 @@ impl Sockets {
                 () = readable(self.v4.as_ref()) => &self.v4,
                 () = readable(self.v6.as_ref()) => &self.v6,
             };
-            if let Some(received) = ready.as_ref().and_then(|s| s.try_recv_from(buffer).ok()) {
-                return received;
+            if let Some((len, from)) = ready.as_ref().and_then(|s| s.try_recv_from(buffer).ok()) {
+                self.observe(Direction::Received, from, &buffer[..len]);
+                return (len, from);
             }
         }
     }
 
     /// A datagram that has already arrived, if there is one.
     pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        [&self.v4, &self.v6].into_iter().flatten().find_map(|s| s.try_recv_from(buffer).ok())
+        let mut sockets = [&self.v4, &self.v6].into_iter().flatten();
+        let (len, from) = sockets.find_map(|s| s.try_recv_from(buffer).ok())?;
+        self.observe(Direction::Received, from, &buffer[..len]);
+        Some((len, from))
     }
+
+    fn observe(&self, direction: Direction, peer: SocketAddr, bytes: &[u8]) {
+        let socket = if peer.is_ipv4() { &self.v4 } else { &self.v6 };
+        if let (Some(observer), Some(socket)) = (&self.observer, socket) {
+            let local = local_addr(socket, peer);
+            observer.see(&Datagram { direction, local, peer, bytes });
+        }
+    }
+}
+
+/// Where datagrams to `peer` come from. The socket itself is bound to no address: routing decides,
+/// and another socket that is connected is told how.
+fn local_addr(socket: &UdpSocket, peer: SocketAddr) -> SocketAddr {
+    let unspecified = SocketAddr::new(any_ip(peer), 0);
+    let mut local = socket.local_addr().unwrap_or(unspecified);
+    let routed = std::net::UdpSocket::bind(unspecified)
+        .and_then(|probe| probe.connect(peer).and_then(|()| probe.local_addr()));
+    if let Ok(routed) = routed {
+        local.set_ip(routed.ip());
+    }
+    local
+}
+
+/// The unspecified address of `peer`'s version of IP.
+fn any_ip(peer: SocketAddr) -> IpAddr {
+    if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 async fn readable(socket: Option<&UdpSocket>) {

@@ -129,7 +129,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 self.note_achieved(&saved, verified);
                 return Ok(());
             }
-            let mut sockets = Sockets::for_peer(orchestrator)?;
+            let mut sockets = Sockets::for_peer(orchestrator, self.options.observer.clone())?;
             let now = self.clock.now();
             self.assigned_at = Some(now);
             let mut transfer = self.resume(now, saved);
@@ -141,7 +141,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let mut largest_chunk = self.options.chunk;
         loop {
             // A fresh port for each transaction.
-            let mut sockets = Sockets::for_peer(orchestrator)?;
+            let mut sockets = Sockets::for_peer(orchestrator, self.options.observer.clone())?;
             let assignment = self.ask(orchestrator, &sockets, interrupt.as_mut()).await?;
             let assigned_at = self.clock.now();
             self.assigned_at.get_or_insert(assigned_at);
