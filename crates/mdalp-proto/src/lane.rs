@@ -71,6 +71,8 @@ struct Flight {
     bytes: u64,
     first_sent: Instant,
     last_sent: Instant,
+    /// Counts transmissions: several at the same moment are in order, too.
+    order: u64,
     sends: u32,
     crc: Option<ChunkCrc>,
 }
@@ -105,8 +107,12 @@ pub(crate) struct Lane {
     /// with: an ack from here still counts (invariant 26).
     given_away: BTreeMap<u64, Option<ChunkCrc>>,
     acked: RangeSet,
+    /// The newest transmission that was acknowledged: earlier ones are overtaken.
+    newest_acked: u64,
     /// Retransmission timer.
     rto_at: Option<Instant>,
+    /// When the oldest overtaken chunk counts as lost.
+    loss_at: Option<Instant>,
     /// Since when an answer is owed.
     waiting_since: Option<Instant>,
     /// Smoothed time from ack to ack while there was work: what one chunk costs here.
@@ -137,7 +143,9 @@ impl Lane {
             flights: VecDeque::new(),
             given_away: BTreeMap::new(),
             acked: RangeSet::new(),
+            newest_acked: 0,
             rto_at: None,
+            loss_at: None,
             waiting_since: None,
             service: None,
             busy_since: Instant::ZERO,
@@ -238,7 +246,7 @@ impl Lane {
     /// Nothing in flight: nothing to wait for.
     fn rest_if_idle(&mut self) {
         if self.flights.is_empty() {
-            self.rto_at = None;
+            (self.rto_at, self.loss_at) = (None, None);
             self.waiting_since = None;
         }
     }
@@ -272,15 +280,16 @@ impl Lane {
         self.waiting_since.get_or_insert(now);
         let sent_before = self.given_away.remove(&seq).is_some();
         let sends = if sent_before { 2 } else { 1 };
+        self.stats.datagrams += 1;
         self.flights.push_back(Flight {
             seq,
             bytes,
             first_sent: now,
             last_sent: now,
+            order: self.stats.datagrams,
             sends,
             crc: None,
         });
-        self.stats.datagrams += 1;
         self.stats.retransmissions += u64::from(sent_before);
         Some(Send { seq: SequenceNumber(seq), attempt: sends })
     }
@@ -297,17 +306,18 @@ impl Lane {
     /// Sends a chunk that is in flight once more.
     fn resend(&mut self, now: Instant, at: usize) -> Option<Send> {
         let mut flight = self.flights.remove(at)?;
+        self.stats.datagrams += 1;
         flight.last_sent = now;
+        flight.order = self.stats.datagrams;
         flight.sends += 1;
         self.flights.push_back(flight);
-        self.stats.datagrams += 1;
         self.stats.retransmissions += 1;
         Some(Send { seq: SequenceNumber(flight.seq), attempt: flight.sends })
     }
 
-    /// When the retransmission timer fires.
-    pub(crate) fn rto_at(&self) -> Option<Instant> {
-        self.rto_at
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn timer(&self) -> Option<Instant> {
+        self.rto_at.into_iter().chain(self.loss_at).min()
     }
 
     /// Since when the receiver owes an answer.
@@ -315,9 +325,13 @@ impl Lane {
         self.waiting_since
     }
 
-    /// The retransmission timer, if it has fired: the chunk sent longest ago goes out once more and
-    /// the timeout doubles. One chunk only: while nothing comes back, more would be no wiser.
+    /// Lost chunks go back to the queue. If the retransmission timer has fired, the chunk sent longest
+    /// ago goes out once more and the timeout doubles. One chunk only: while nothing comes back, more
+    /// would be no wiser.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Send> {
+        if self.loss_at.is_some_and(|at| at <= now) {
+            self.detect_losses(now);
+        }
         if self.rto_at.is_none_or(|at| now < at) {
             return None;
         }
@@ -326,6 +340,15 @@ impl Lane {
         self.rto_at = Some(now + self.rtt.rto());
         self.reduce_window(now);
         self.resend(now, 0)
+    }
+
+    /// A second datagram at the first two timeouts in a row, as RFC 9002 §6.2.4 permits, so that one
+    /// more loss does not cost a timeout twice as long: the next chunk in flight, or the same one
+    /// again. Only where more than one may be in flight and the receiver has answered before; when
+    /// the silence lasts, one datagram is enough.
+    pub(crate) fn second_probe(&mut self, now: Instant) -> Option<Send> {
+        let permitted = self.state == LaneState::Active && self.window > 1;
+        (permitted && self.rtt.backoff() <= 2).then(|| self.resend(now, 0))?
     }
 
     /// A chunk sent to a suspect although another lane has it, to see whether it is back: one that
@@ -361,7 +384,8 @@ impl Lane {
                 self.rtt.ambiguous_sample(now.since(flight.first_sent));
             }
             self.note_progress(now, seq, flight.bytes);
-            self.detect_losses(now, flight.last_sent);
+            self.newest_acked = self.newest_acked.max(flight.order);
+            self.detect_losses(now);
             AckOutcome::New { rtt: clean.then_some(rtt) }
         } else if let Some(&sent_crc) = self.given_away.get(&seq.0) {
             if self.uses_crc && crc != sent_crc {
@@ -404,14 +428,19 @@ impl Lane {
     }
 
     /// Time-threshold loss detection (RFC 9002 §6.1.2): what was sent before a chunk that is now
-    /// acknowledged, and longer than 9/8 of a round trip ago, is lost. Lost chunks go back to the
-    /// queue, to be sent as the window allows. With a window of one nothing is ever overtaken.
-    fn detect_losses(&mut self, now: Instant, acked_sent: Instant) {
-        let Some(srtt) = self.rtt.srtt() else { return };
-        let threshold = (srtt * 9 / 8).max(Duration::from_millis(1));
+    /// acknowledged, and longer ago than any ack takes, is lost. Lost chunks go back to the queue, to
+    /// be sent as the window allows; for those not yet that old there is a timer, because there
+    /// may be no further ack. With a window of one nothing is ever overtaken.
+    fn detect_losses(&mut self, now: Instant) {
+        self.loss_at = None;
+        let Some(threshold) = self.rtt.loss_delay() else { return };
         let mut lost = false;
         while let Some(flight) = self.flights.front() {
-            if flight.last_sent >= acked_sent || now.since(flight.last_sent) < threshold {
+            if flight.order >= self.newest_acked {
+                break;
+            }
+            if now.since(flight.last_sent) < threshold {
+                self.loss_at = Some(flight.last_sent + threshold);
                 break;
             }
             self.queue.insert(flight.seq);

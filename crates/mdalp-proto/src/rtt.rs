@@ -105,6 +105,18 @@ impl RttEstimator {
         self.config.max + self.config.max / 160 * (self.backoff % 8 * 5 % 8)
     }
 
+    /// After which time a chunk that was overtaken counts as lost: RFC 9002's 9/8 of a round trip, or
+    /// more where round trips differ more, so that jitter is not taken for loss (F08).
+    pub fn loss_delay(&self) -> Option<Duration> {
+        let (srtt, var) = self.estimate?;
+        Some((srtt + (var * 2).max(srtt / 8)).max(Duration::from_millis(1)))
+    }
+
+    /// Timeouts since the last sign of progress.
+    pub fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
     /// The smoothed RTT, once there is a sample.
     pub fn srtt(&self) -> Option<Duration> {
         self.estimate.map(|(srtt, _)| srtt)

@@ -222,6 +222,9 @@ impl Transfer {
                 let next = lane.rtt.rto();
                 self.events.push_back(Event::TimedOut { lane: at, seq: send.seq, next });
                 self.transmit(at, send);
+                if let Some(send) = self.lanes[at].second_probe(now) {
+                    self.transmit(at, send);
+                }
             } else if lane.state == LaneState::Suspect && !lane.has_work() {
                 self.probe_suspect(now, at);
             }
@@ -320,7 +323,7 @@ impl Transfer {
         next = next.min(self.rebalance_at().unwrap_or(Instant::NEVER));
         next = next.min(self.config.deadline.unwrap_or(Instant::NEVER));
         for (lane, extra) in self.lanes.iter().zip(&self.extras) {
-            next = next.min(lane.rto_at().unwrap_or(Instant::NEVER));
+            next = next.min(lane.timer().unwrap_or(Instant::NEVER));
             if lane.state == LaneState::Suspect {
                 if !lane.has_work() {
                     next = next.min(extra.next_probe);

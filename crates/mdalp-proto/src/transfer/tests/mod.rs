@@ -332,3 +332,32 @@ fn large_chunks_that_nobody_acks_are_given_up_early() {
     assert_eq!(transfer.outcome(), Some(Outcome::NothingArrives));
     assert!(now < Instant::from_millis(10_000));
 }
+
+#[test]
+fn a_chunk_that_was_overtaken_is_resent_without_waiting_for_another_ack_or_the_timeout() {
+    // One lane, window 8: the first datagram of the second flight is lost, all others are not.
+    let lossy: Script = Box::new(|n, _| if n == 3 { vec![] } else { vec![ms(100)] });
+    let config = TransferConfig::default();
+    let mut net = Net::with(900, vec![lossy], Box::new(Latency), config, 8);
+    net.run_complete();
+    // Three, then six; the lost one is known to be after 9/8 of a round trip or a little more.
+    assert_eq!(net.transfer.stats(0).timeouts, 0);
+    assert!(net.elapsed() < ms(100 + 100 + 75 + 100), "{:?}", net.elapsed());
+}
+
+#[test]
+fn the_first_two_timeouts_send_two_datagrams_where_more_than_one_may_be_in_flight() {
+    let at_once = |window| {
+        // Dead after its first ack.
+        let dying: Script = Box::new(|n, _| if n == 0 { vec![ms(100)] } else { vec![] });
+        let config = TransferConfig::default();
+        let mut net = Net::with(1000, vec![dying], Box::new(Latency), config, window);
+        net.run();
+        let mut times: Vec<Instant> = net.sent.iter().map(|(at, ..)| *at).collect();
+        let first = net.sent.iter().filter(|(at, ..)| *at <= times[0] + ms(100)).count();
+        times.drain(..first);
+        times.chunk_by(|a, b| a == b).map(<[Instant]>::len).take(4).collect::<Vec<_>>()
+    };
+    assert_eq!(at_once(8), [2, 2, 1, 1]);
+    assert_eq!(at_once(1), [1, 1, 1, 1]);
+}
