@@ -2,8 +2,8 @@
 
 use crate::console;
 use crate::view::Progress;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mdalp::event::{Event, Kind, PlannedShare, ReceiverProgress};
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mdalp::event::{Event, Kind, PlannedShare, Reason, ReceiverProgress};
 use std::time::Duration;
 
 /// One way to show progress.
@@ -66,25 +66,38 @@ struct Bars {
 impl Bars {
     /// With more receivers only the sum is shown, for it would not fit the screen.
     const MOST: usize = 16;
-    /// Columns for a receiver's name.
-    const NAME: usize = 24;
+    /// Columns for a receiver's address and name, at most.
+    const NAME: usize = 28;
 
     fn begin(&mut self, shares: &[PlannedShare]) {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        if (2..=Self::MOST).contains(&shares.len()) {
-            for share in shares {
-                let bar = ProgressBar::new(share.bytes)
-                    .with_style(style("{prefix} {bar:28} {percent:>3} %  {msg}"));
-                bar.set_prefix(fit(&format!("{} {}", share.address, share.name)));
-                self.receivers.push(lines.add(bar));
-            }
+        let mut names: Vec<String> =
+            shares.iter().map(|share| format!("{} {}", share.address, share.name)).collect();
+        if names.len() > Self::MOST || names.len() < 2 {
+            names = Vec::new();
         }
-        let total = shares.iter().map(|share| share.bytes).sum();
-        let total =
-            ProgressBar::new(total).with_style(style("{prefix} {bar:28} {percent:>3} %  {msg}"));
-        total.set_prefix(fit("all"));
-        self.total = Some(lines.add(total));
+        let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(3);
+        let bar = |name: &str, bytes: u64| {
+            let name: String = name.chars().take(Self::NAME).collect();
+            let prefix = format!("{name:width$}", width = widest.min(Self::NAME));
+            // Nothing is drawn before the bar belongs to the others.
+            lines.add(ProgressBar::new(bytes).with_style(style()).with_prefix(prefix))
+        };
+        self.receivers =
+            names.iter().zip(shares).map(|(name, share)| bar(name, share.bytes)).collect();
+        self.total = Some(bar("all", shares.iter().map(|share| share.bytes).sum()));
         self.lines = Some(lines);
+    }
+
+    /// Takes the bars away. After Ctrl-C they stay: the terminal's echo of it has moved the cursor.
+    fn end(&self, interrupted: bool) {
+        let Some(lines) = &self.lines else { return };
+        if interrupted {
+            lines.set_draw_target(ProgressDrawTarget::hidden());
+            console::note(format_args!(""));
+        } else {
+            let _ = lines.clear();
+        }
     }
 
     fn update(&self, at: Duration, bytes: u64, total_bytes: u64, receivers: &[ReceiverProgress]) {
@@ -99,7 +112,8 @@ impl Bars {
             bar.set_position(receiver.bytes);
         }
         if let Some(total) = &self.total {
-            total.set_message(format!("{bytes} of {total_bytes} bytes, {:.0} s", at.as_secs_f64()));
+            let (done, all) = (BinaryBytes(bytes), BinaryBytes(total_bytes));
+            total.set_message(format!("{done} of {all}, {:.0} s", at.as_secs_f64()));
             total.set_position(bytes);
         }
     }
@@ -112,11 +126,7 @@ impl Show for Bars {
             Kind::Progress { bytes, total_bytes, receivers } => {
                 self.update(event.at, *bytes, *total_bytes, receivers);
             }
-            Kind::End(_) => {
-                if let Some(lines) = &self.lines {
-                    let _ = lines.clear();
-                }
-            }
+            Kind::End(report) => self.end(report.reason == Reason::Interrupted),
             _ => {}
         }
     }
@@ -129,14 +139,9 @@ impl Show for Bars {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
+fn style() -> ProgressStyle {
+    // Fits 80 columns.
+    ProgressStyle::with_template("{prefix} {bar:16} {percent:>3} %  {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸ ")
-}
-
-/// Cut or padded to the column's width.
-fn fit(text: &str) -> String {
-    let cut: String = text.chars().take(Bars::NAME).collect();
-    format!("{cut:width$}", width = Bars::NAME)
 }

@@ -38,7 +38,9 @@ fn headline(report: &Report, tid: u64) -> String {
     )
 }
 
+/// Without the states where all are the same: done.
 fn receivers(report: &Report) -> String {
+    let columns = if report.reason == Reason::Complete { 7 } else { 8 };
     let heading = ["receiver", "name", "latency", "bytes", "chunks", "resent", "srtt", "state"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for receiver in &report.receivers {
@@ -52,6 +54,9 @@ fn receivers(report: &Report) -> String {
             text::millis(receiver.srtt_ms),
             receiver.state.to_owned(),
         ]);
+    }
+    for row in &mut rows {
+        row.truncate(columns);
     }
     text::table(&rows, 2)
 }
