@@ -40,7 +40,7 @@ pub enum SendError {
     },
     /// The orchestrator did not answer.
     #[error(
-        "orchestrator {addr} did not answer within {seconds} s ({intents} intents sent); \
+        "orchestrator {addr} did not answer within {seconds} s (intents sent: {intents}); \
          check address, port and firewall, or wait longer with --intent-timeout"
     )]
     NoAnswer {
