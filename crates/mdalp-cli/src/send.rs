@@ -3,7 +3,6 @@
 //! Turns options into [`mdalp::Options`], and events into what the user asked to see. The sending
 //! itself is the library's.
 
-use crate::console;
 use crate::exit::{Exit, Outcome};
 use crate::settings::{Millis, Seconds};
 use crate::signals;
@@ -276,5 +275,4 @@ pub(crate) fn end_for_usage_error(error: &clap::Error) {
     let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let mut views = Views::new(0, Progress::None, true);
     views.end(Report::failed(Reason::Usage, line));
-    console::note(format_args!(""));
 }
