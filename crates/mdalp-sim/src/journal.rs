@@ -70,10 +70,6 @@ pub(crate) enum Note {
         lane: u8,
         seq: u64,
     },
-    Ended {
-        client: u8,
-        code: u8,
-    },
     Stored {
         server: u8,
         seq: u64,

@@ -19,6 +19,8 @@ pub struct RunReport {
     pub measuring: Duration,
     /// From the first intent to the end.
     pub total: Duration,
+    /// From the last ack, or the first chunk without one, to the end.
+    pub silent: Duration,
     /// Payload bytes that count as acknowledged.
     pub bytes: u64,
     /// Of how many.

@@ -283,11 +283,6 @@ impl Truth {
         self.check(bytes == sent, 18, || format!("a receipt over {bytes} of {sent} bytes"));
     }
 
-    /// 20: nothing runs on after its deadline.
-    pub(crate) fn i20_ends(&mut self, ended: bool, why: &'static str) {
-        self.check(ended, 20, || format!("still running: {why}"));
-    }
-
     /// 21: while work remains, the next look at it is due soon.
     pub(crate) fn i21_timer_is_armed(&mut self, next: Option<Duration>, limit: Duration) {
         self.check(next.is_some_and(|next| next <= limit), 21, || {

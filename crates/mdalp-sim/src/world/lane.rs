@@ -131,7 +131,8 @@ pub(crate) fn check_timers(
     for lane in 0..transfer.lanes() {
         let suspect = transfer.state(lane) == LaneState::Suspect;
         if !suspect && transfer.in_flight(lane) > 0 {
-            limit = config.rto.max;
+            // Backed-off timeouts are spread by up to 5 %.
+            limit = config.rto.max * 21 / 20;
         }
         if !suspect && let Some(since) = transfer.waiting_since(lane) {
             truth.i27_silence_is_suspect(now - since, config.suspect_after);

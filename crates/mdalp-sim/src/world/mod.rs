@@ -430,6 +430,7 @@ impl World {
             waited: assigned.unwrap_or(ended) - c.setup.start,
             measuring: c.sending_since.zip(assigned).map_or(Duration::ZERO, |(to, from)| to - from),
             total: ended - c.setup.start,
+            silent: c.last_ack_at.or(c.sending_since).map_or(Duration::ZERO, |from| ended - from),
             bytes: sum(|r| r.bytes),
             total_bytes: c.setup.payload,
             chunks: sum(|r| r.chunks),

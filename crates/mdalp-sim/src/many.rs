@@ -1,0 +1,162 @@
+//! Many seeds on several threads, and the sum of what they came to.
+
+use mdalp_sim::{Counts, End, Twin, Verdict, run, swarm};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Seeds that a thread takes at once.
+const CHUNK: u64 = 256;
+/// Failing seeds that are named.
+const NAMED: usize = 10;
+
+/// What all runs came to.
+#[derive(Default)]
+pub(crate) struct Total {
+    seeds: u64,
+    failed: BTreeMap<u64, String>,
+    failures: u64,
+    simulated: Duration,
+    counts: Counts,
+    ends: BTreeMap<End, u64>,
+    faults: BTreeMap<&'static str, u64>,
+    took: Duration,
+    jobs: usize,
+}
+
+/// Runs all `seeds`, or as many as `limit` allows.
+pub(crate) fn run_all(
+    seeds: Range<u64>,
+    jobs: usize,
+    limit: Option<Duration>,
+    twin: Option<Twin>,
+) -> Total {
+    let started = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut total = Total::default();
+        loop {
+            let from = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if from >= seeds.end || limit.is_some_and(|limit| started.elapsed() >= limit) {
+                return total;
+            }
+            for seed in from..seeds.end.min(from + CHUNK) {
+                let case = swarm::draw(seed);
+                let verdict = run(&case, twin);
+                for fault in &case.faults {
+                    *total.faults.entry(fault.name()).or_default() += 1;
+                }
+                total.add(seed, &verdict);
+            }
+        }
+    };
+    let mut total = thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        let mut sum = Total::default();
+        for thread in threads {
+            // A run that panics is caught inside; a thread has nothing else to fail with.
+            if let Ok(part) = thread.join() {
+                sum.merge(part);
+            }
+        }
+        sum
+    });
+    total.took = started.elapsed();
+    total.jobs = jobs;
+    total
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, verdict: &Verdict) {
+        self.seeds += 1;
+        self.simulated += verdict.simulated;
+        self.add_counts(&verdict.counts);
+        for &end in &verdict.ends {
+            *self.ends.entry(end).or_default() += 1;
+        }
+        if let Some(violation) = &verdict.violation {
+            self.failures += 1;
+            self.failed.insert(seed, violation.to_string());
+            if self.failed.len() > NAMED {
+                self.failed.pop_last();
+            }
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.failures += other.failures;
+        self.failed.extend(other.failed);
+        while self.failed.len() > NAMED {
+            self.failed.pop_last();
+        }
+        self.simulated += other.simulated;
+        self.add_counts(&other.counts);
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
+        for (name, count) in other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+    }
+
+    fn add_counts(&mut self, other: &Counts) {
+        let sum = &mut self.counts;
+        sum.steps += other.steps;
+        sum.events += other.events;
+        sum.datagrams += other.datagrams;
+        sum.path_sent += other.path_sent;
+        sum.lost += other.lost;
+        sum.duplicated += other.duplicated;
+        sum.reordered += other.reordered;
+        sum.corrupted += other.corrupted;
+        sum.crashes += other.crashes;
+        sum.overflows += other.overflows;
+    }
+
+    pub(crate) fn passed(&self) -> u64 {
+        self.seeds - self.failures
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures
+    }
+
+    pub(crate) fn first_failure(&self) -> Option<u64> {
+        self.failed.keys().next().copied()
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = self.took.as_secs_f64().max(1e-9);
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        let per_core = self.seeds as f64 / took / self.jobs.max(1) as f64;
+        writeln!(f, "{} seeds in {took:.1} s: {per_core:.0} a second and core", self.seeds)?;
+        let times = self.simulated.as_secs_f64() / took;
+        writeln!(f, "{hours:.1} simulated hours: {times:.0} x real time")?;
+        let c = &self.counts;
+        writeln!(f, "{} steps, {} events, {} datagrams", c.steps, c.events, c.datagrams)?;
+        writeln!(
+            f,
+            "paths: {} sent, {} lost, {} duplicated, {} reordered, {} corrupted; {} crashes, {} overflows",
+            c.path_sent, c.lost, c.duplicated, c.reordered, c.corrupted, c.crashes, c.overflows
+        )?;
+        write!(f, "ends:")?;
+        for (end, count) in &self.ends {
+            write!(f, " {end:?} {count}")?;
+        }
+        write!(f, "\nfaults:")?;
+        for (name, count) in &self.faults {
+            write!(f, " {name} {count}")?;
+        }
+        write!(f, "\nviolations: {}", self.failures)?;
+        for (seed, what) in &self.failed {
+            write!(f, "\n  seed {seed}: {what}")?;
+        }
+        Ok(())
+    }
+}
