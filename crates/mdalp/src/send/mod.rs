@@ -23,7 +23,7 @@ use mdalp_proto::transfer::Transfer;
 use mdalp_proto::wire::CLASSIC_CHUNK;
 use resume::Achieved;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 
 /// Large enough for any datagram, so that a truncated one is never taken for a whole one.
@@ -59,7 +59,11 @@ pub async fn send(
         buffer: vec![0; MAX_DATAGRAM],
     };
     session.emit(Kind::Start {
-        orchestrator: format!("{host}:{port}"),
+        // An IPv6 address needs brackets before a port.
+        orchestrator: host.parse::<Ipv6Addr>().map_or_else(
+            |_| format!("{host}:{port}"),
+            |ip| SocketAddr::from((ip, port)).to_string(),
+        ),
         mode: options.mode.name(),
         payload: payload.name().to_owned(),
         total_bytes: payload.len(),
