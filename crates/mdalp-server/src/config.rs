@@ -3,6 +3,7 @@
 //! Raw text from a command line becomes a checked value here, once; nothing below checks again.
 
 use crate::error::ConfigError;
+use mdalp_proto::observe::Observer;
 use mdalp_proto::wire::list::{Entry, is_classic_name};
 use mdalp_proto::wire::{Capabilities, PORT};
 use mdalp_proto::{orchestrator, receiver};
@@ -99,6 +100,8 @@ impl FromStr for ReceiverSpec {
 pub struct OrchestratorConfig {
     /// The rules, with the receivers to hand out.
     pub rules: orchestrator::Config,
+    /// Who is shown every datagram, for captures. Default: nobody.
+    pub observer: Option<Observer>,
 }
 
 impl OrchestratorConfig {
@@ -106,7 +109,7 @@ impl OrchestratorConfig {
     /// [`STANDALONE_REPEAT`](orchestrator::Config::STANDALONE_REPEAT).
     pub fn standalone(receivers: &[ReceiverSpec]) -> Self {
         let entries = receivers.iter().map(ReceiverSpec::entry).collect();
-        Self { rules: orchestrator::Config::standalone(entries) }
+        Self { rules: orchestrator::Config::standalone(entries), observer: None }
     }
 }
 
@@ -119,12 +122,19 @@ pub struct ReceiverConfig {
     pub rules: receiver::Config,
     /// How long transactions are kept.
     pub keep: KeepConfig,
+    /// Who is shown every datagram, in [`ServeConfig`] the orchestrator's too. Default: nobody.
+    pub observer: Option<Observer>,
 }
 
 impl ReceiverConfig {
     /// The defaults, for these receivers.
     pub fn new(receivers: Vec<ReceiverSpec>) -> Self {
-        Self { receivers, rules: receiver::Config::default(), keep: KeepConfig::default() }
+        Self {
+            receivers,
+            rules: receiver::Config::default(),
+            keep: KeepConfig::default(),
+            observer: None,
+        }
     }
 }
 

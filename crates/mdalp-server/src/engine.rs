@@ -5,6 +5,7 @@
 
 use crate::clock::Clock;
 use crate::error::ServerError;
+use crate::inbox::Inbox;
 use crate::keeper::{self, Outcome, Sealed};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
@@ -24,10 +25,8 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout_at;
 
-/// Longer than any UDP datagram, so that none is cut (H09).
-const BUFFER: usize = 65_536;
-/// Intents read before the receivers get their turn.
-const BURST: usize = 256;
+/// Batches of intents read before the receivers get their turn.
+const BURST: usize = 8;
 const SECOND: Duration = Duration::from_secs(1);
 /// How often all transactions of the store are looked at if all were watched …
 const SWEEP: Duration = Duration::from_secs(600);
@@ -52,7 +51,7 @@ pub(crate) struct Engine {
     receivers: Option<ReceiverSide>,
     stats: StatsSender,
     log: Log,
-    buffer: Vec<u8>,
+    inbox: Inbox,
     closed: u64,
     expired: u64,
     next_second: Instant,
@@ -71,7 +70,7 @@ impl Engine {
             receivers,
             stats,
             log: Log::default(),
-            buffer: vec![0; BUFFER],
+            inbox: Inbox::new(),
             closed: 0,
             expired: 0,
             next_second: Instant::ZERO,
@@ -150,9 +149,11 @@ impl Engine {
     fn receive(&mut self, now: Instant) -> Result<(), ServerError> {
         if let Some(side) = &mut self.orchestrator {
             for _ in 0..BURST {
-                match side.port.receive(&mut self.buffer)? {
-                    Input::Datagram(len, from) => {
-                        side.machine.handle_datagram(now, from, &self.buffer[..len]);
+                match side.port.receive(&mut self.inbox)? {
+                    Input::Datagrams => {
+                        for (from, datagram) in self.inbox.datagrams() {
+                            side.machine.handle_datagram(now, from, datagram);
+                        }
                     }
                     Input::Noise => {}
                     Input::Nothing => break,
@@ -160,7 +161,7 @@ impl Engine {
             }
         }
         match &mut self.receivers {
-            Some(receivers) => receivers.receive(now, &mut self.buffer),
+            Some(receivers) => receivers.receive(now, &mut self.inbox),
             None => Ok(()),
         }
     }

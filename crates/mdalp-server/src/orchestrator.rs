@@ -32,7 +32,7 @@ pub async fn run(
     stats: StatsSender,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServerError> {
-    let port = Port::new(socket, "orchestrator")?;
+    let port = Port::new(socket, "orchestrator", config.observer)?;
     let side = OrchestratorSide::new(port, config.rules, None)?;
     Engine::new(Some(side), None, stats).run(shutdown).await
 }
@@ -90,9 +90,10 @@ impl OrchestratorSide {
         while let Some(transmit) = self.machine.poll_transmit() {
             match self.unrecorded.get_mut(&transmit.tid) {
                 Some(place) => *place = Some(transmit),
-                None => self.port.send(transmit.to, &transmit.datagram),
+                None => self.send(&transmit),
             }
         }
+        self.port.flush();
         Ok(())
     }
 
@@ -109,8 +110,12 @@ impl OrchestratorSide {
             log.unrecorded(tid, error);
             self.machine.withdraw(now, tid);
         } else if let Some(transmit) = waiting {
-            self.port.send(transmit.to, &transmit.datagram);
+            self.send(&transmit);
         }
+    }
+
+    fn send(&mut self, transmit: &Transmit) {
+        self.port.send(transmit.to, |out| out.extend_from_slice(&transmit.datagram));
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::config::ReceiverConfig;
 use crate::engine::Engine;
 use crate::error::{ConfigError, ServerError};
+use crate::inbox::Inbox;
 use crate::keeper::{self, Keeper, Opened};
 use crate::log::Log;
 use crate::port::{Input, Port};
@@ -20,8 +21,8 @@ use std::sync::Arc;
 
 /// Chunks that the store has not confirmed, in bytes of memory; more are dropped (F29).
 const MAX_PENDING: usize = 8 << 20;
-/// Datagrams read from one socket before the others get their turn.
-const BURST: usize = 256;
+/// Batches read from one socket before the others get their turn.
+const BURST: usize = 32;
 
 /// Runs one receiver on each of `sockets` (see [`bind_receivers`](crate::bind_receivers)) until
 /// `shutdown` completes; then what was read is committed and acknowledged.
@@ -53,7 +54,6 @@ pub(crate) struct ReceiverSide {
     /// The other batch, unless the writer has it.
     spare: Option<Batch>,
     under_way: usize,
-    ack: Vec<u8>,
     /// Transactions left the memory since the last sweep: it has to look for them.
     pub(crate) lost_sight: bool,
     /// The store's last refusal, for the log.
@@ -68,7 +68,7 @@ impl ReceiverSide {
         config: ReceiverConfig,
         own: &[SocketAddr],
     ) -> Result<Self, ServerError> {
-        let ReceiverConfig { receivers, mut rules, keep } = config;
+        let ReceiverConfig { receivers, mut rules, keep, observer } = config;
         if receivers.is_empty() {
             return Err(ConfigError::NoReceivers.into());
         }
@@ -78,7 +78,7 @@ impl ReceiverSide {
         }
         let ports = sockets
             .into_iter()
-            .map(|socket| Port::new(socket, "receiver"))
+            .map(|socket| Port::new(socket, "receiver", observer.clone()))
             .collect::<Result<Vec<_>, _>>()?;
         rules.seals |= receivers.iter().any(|spec| spec.entry().caps.seal);
         rules.own.extend(own.iter().copied().chain(ports.iter().map(Port::addr)));
@@ -105,7 +105,6 @@ impl ReceiverSide {
             batch: Batch::default(),
             spare: Some(Batch::default()),
             under_way: 0,
-            ack: Vec::new(),
             lost_sight: false,
             refusal: None,
         })
@@ -129,12 +128,16 @@ impl ReceiverSide {
     }
 
     /// Reads what waits in the sockets.
-    pub(crate) fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> Result<(), ServerError> {
+    pub(crate) fn receive(&mut self, now: Instant, inbox: &mut Inbox) -> Result<(), ServerError> {
         for index in 0..self.ports.len() {
             let local = Local(index as u16);
             for _ in 0..BURST {
-                match self.ports[index].receive(buffer)? {
-                    Input::Datagram(len, from) => self.datagram(now, local, from, &buffer[..len]),
+                match self.ports[index].receive(inbox)? {
+                    Input::Datagrams => {
+                        for (from, datagram) in inbox.datagrams() {
+                            self.datagram(now, local, from, datagram);
+                        }
+                    }
                     Input::Noise => {}
                     Input::Nothing => break,
                 }
@@ -200,22 +203,19 @@ impl ReceiverSide {
         mut orchestrator: Option<&mut Orchestrator>,
     ) -> Result<(), ServerError> {
         while let Some(ack) = self.machine.poll_transmit() {
-            self.ack.clear();
-            ack.encode(&mut self.ack);
             if let Some(port) = self.ports.get_mut(usize::from(ack.local.0)) {
-                port.send(ack.to, &self.ack);
+                port.send(ack.to, |out| ack.encode(out));
             }
         }
         while let Some(asked) = self.machine.poll_seal() {
             self.keeper.send(keeper::Command::Seal(asked))?;
         }
         while let Some(reply) = self.machine.poll_seal_reply() {
-            self.ack.clear();
-            reply.encode(&mut self.ack);
             if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
-                port.send(reply.to, &self.ack);
+                port.send(reply.to, |out| reply.encode(out));
             }
         }
+        self.ports.iter_mut().for_each(Port::flush);
         while let Some(event) = self.machine.poll_event() {
             if let Event::Claimed { tid } = event {
                 log.claimed(tid);

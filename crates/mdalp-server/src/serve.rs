@@ -25,7 +25,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServerError> {
     let ServeConfig { orchestrator: mut rules, receivers: config } = config;
-    let port = Port::new(socket, "orchestrator")?;
+    let port = Port::new(socket, "orchestrator", config.observer.clone())?;
     let receivers = ReceiverSide::start(receivers, store.clone(), config, &[port.addr()]).await?;
     rules.own.extend(receivers.ports.iter().map(Port::addr));
     let orchestrator = OrchestratorSide::new(port, rules, Some(store))?;
