@@ -162,6 +162,7 @@ impl Transfer {
     /// Lets the policy move chunks, as long as it finds something to improve.
     pub(super) fn rebalance(&mut self, now: Instant) {
         self.last_event = now;
+        self.stuck = false;
         if !self.may_rebalance() {
             return;
         }
@@ -173,6 +174,7 @@ impl Transfer {
             let chunks = if what.chunks == 0 {
                 let oldest = self.lanes[what.from].oldest();
                 if copies && oldest.is_some_and(|seq| self.lanes[what.to].has(seq)) {
+                    self.stuck = true;
                     return;
                 }
                 let oldest = self.lanes[what.from].give_away_oldest();
@@ -187,6 +189,7 @@ impl Transfer {
                 }
             };
             if chunks.is_empty() {
+                self.stuck = true;
                 return;
             }
             let what = Move { chunks: chunks.len(), ..what };
@@ -215,6 +218,7 @@ impl Transfer {
         let at = self.last_event;
         let view: Vec<LaneView> = (0..self.lanes.len()).map(|lane| self.view(at, lane)).collect();
         // Never at once: a move that cannot be made must not keep the timer due.
-        self.policy.due_in(&view).map(|wait| at + wait.max(self.config.rto.min))
+        let least = if self.stuck { self.config.rto.max } else { self.config.rto.min };
+        self.policy.due_in(&view).map(|wait| at + wait.max(least))
     }
 }

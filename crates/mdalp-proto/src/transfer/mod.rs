@@ -48,6 +48,8 @@ pub struct Transfer {
     sealing: Sealing,
     last_progress: Instant,
     last_event: Instant,
+    /// The policy wanted a move that could not be made.
+    stuck: bool,
     outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
     outcome: Option<Outcome>,
@@ -105,6 +107,7 @@ impl Transfer {
             sealing: Sealing::default(),
             last_progress: now,
             last_event: now,
+            stuck: false,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             outcome: None,

@@ -312,6 +312,19 @@ fn every_chunk_has_as_many_holders_as_copies_are_wanted() {
 }
 
 #[test]
+fn a_receiver_that_has_everything_does_not_wait_for_moves_that_cannot_be_made() {
+    let stops: Script = Box::new(|n, _| if n < 3 { vec![ms(5)] } else { vec![] });
+    let config = TransferConfig { copies: 2, ..TransferConfig::default() };
+    let mut net = Net::with(2000, vec![steady(5), stops], Box::new(Adaptive), config, 1);
+    let mut steps = 0;
+    while net.step().is_none() {
+        steps += 1;
+    }
+    assert_eq!(net.transfer.outcome(), Some(Outcome::NoProgress));
+    assert!(steps < 300, "{steps} wake-ups in {:?}", net.elapsed());
+}
+
+#[test]
 fn large_chunks_that_nobody_acks_are_given_up_early() {
     let target = |at| Target {
         addr: ReceiverAddr(addr(at)),
