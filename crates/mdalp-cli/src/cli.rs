@@ -1,9 +1,7 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{
-    completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show,
-};
+use crate::{completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, wireshark};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,6 +36,7 @@ pub(crate) enum Command {
     Get(get::Args),
     Demo(demo::Args),
     Lab(lab::Args),
+    Wireshark(wireshark::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -55,6 +54,7 @@ impl Command {
             Self::Get(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Lab(args) => args.run(),
+            Self::Wireshark(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

@@ -6,6 +6,7 @@
 mod live;
 mod report;
 
+use crate::capture::CaptureArgs;
 use crate::console;
 use crate::demo::failure;
 use crate::exit::{Exit, Outcome};
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = server::caps)]
     caps: Capabilities,
 
+    #[command(flatten)]
+    capture: CaptureArgs,
+
     /// Stand in for ping, with these figures
     #[arg(long, value_name = "TABLE", hide = true)]
     pings: Option<String>,
@@ -88,7 +92,9 @@ impl Args {
             ..LabConfig::new(scenario)
         };
         let mut interrupt = pin!(signals::first());
-        let lab = Lab::start(config, Vec::new()).map_err(failure)?;
+        let capture = self.capture.open()?;
+        let observers = capture.iter().cloned().map(mdalp_lab::capture::observer).collect();
+        let lab = Lab::start(config, observers).map_err(failure)?;
         console::note(format_args!("{}", report::opening(&lab)));
         let code = if self.command.is_empty() {
             console::note(format_args!("Ctrl-C ends it"));
@@ -103,6 +109,7 @@ impl Args {
         };
         console::note(format_args!("{}", report::closing(&lab).trim_end()));
         lab.stop().await.map_err(failure)?;
+        self.capture.finish(capture.as_ref());
         Ok(code)
     }
 }

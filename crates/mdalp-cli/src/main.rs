@@ -4,6 +4,7 @@
 //! subcommand is a module that owns its options and its `run`; a new one is a `mod` line here, a
 //! variant and an arm in [`cli`].
 
+mod capture;
 mod cli;
 mod completions;
 mod console;
@@ -25,6 +26,7 @@ mod show;
 mod signals;
 mod text;
 mod view;
+mod wireshark;
 
 use std::process::ExitCode;
 

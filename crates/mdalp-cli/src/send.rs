@@ -3,6 +3,7 @@
 //! Turns options into [`mdalp::Options`], and events into what the user asked to see. The sending
 //! itself is the library's.
 
+use crate::capture::CaptureArgs;
 use crate::exit::{Exit, Outcome};
 use crate::settings::{Millis, Seconds};
 use crate::signals;
@@ -10,6 +11,7 @@ use crate::view::{Progress, Views};
 use clap::ValueEnum;
 use mdalp::event::{Reason, Report};
 use mdalp::{Interrupt, Mode, Options, Payload, probe};
+use mdalp_capture::CaptureFile;
 use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::rtt::RtoConfig;
 use mdalp_proto::transfer::TransferConfig;
@@ -62,6 +64,9 @@ pub(crate) struct Args {
     /// Print events to standard output, one JSON object a line
     #[arg(long, help_heading = "Output")]
     json: bool,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
 }
 
 #[derive(clap::Args)]
@@ -183,16 +188,25 @@ impl Args {
 
     async fn send(&self, views: &mut Views) -> Report {
         let mut interrupt = pin!(signals::first());
-        let options = match self.options() {
+        let mut options = match self.options() {
             Ok(options) => options,
             Err(problem) => return views.end(Report::failed(Reason::Usage, problem)),
         };
+        let capture = match self.capture.open() {
+            Ok(capture) => capture,
+            Err(failure) => return views.end(Report::failed(Reason::LocalIo, failure.message)),
+        };
+        options.observer = capture.as_ref().map(CaptureFile::observer);
         let payload = match open(&self.file, interrupt.as_mut()).await {
             Ok(payload) => payload,
             Err(report) => return views.end(report),
         };
-        mdalp::send(&self.addr, self.port, &payload, &options, interrupt, |event| views.show(event))
-            .await
+        let host = &self.addr;
+        let report =
+            mdalp::send(host, self.port, &payload, &options, interrupt, |event| views.show(event))
+                .await;
+        self.capture.finish(capture.as_ref());
+        report
     }
 
     fn options(&self) -> Result<Options, String> {

@@ -10,6 +10,7 @@
 //! [`mdalp_netem`]'s.
 
 mod addresses;
+pub mod capture;
 pub mod command;
 pub mod flow;
 mod lab;

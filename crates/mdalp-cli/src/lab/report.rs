@@ -7,6 +7,9 @@ use mdalp_lab::flow::{Flow, LaneFlow};
 use mdalp_proto::ids::TransactionId;
 use std::time::Duration;
 
+/// Characters of a list of what is missing.
+const MAX_WHY: usize = 100;
+
 /// What the lab is and where clients find it.
 pub(super) fn opening(lab: &Lab) -> String {
     let scenario = lab.scenario();
@@ -21,10 +24,12 @@ pub(super) fn opening(lab: &Lab) -> String {
             millis(receiver.far_end.current().ack_delay),
         ]);
     }
+    let description = Some(&*scenario.description).filter(|text| !text.is_empty());
     format!(
-        "lab {}: {}\norchestrator {to} (clients: -a {} -p {})\n{}",
+        "lab {}{}{}\norchestrator {to} (clients: -a {} -p {})\n{}",
         scenario.name,
-        scenario.description,
+        description.map_or("", |_| ": "),
+        description.unwrap_or_default(),
         to.ip(),
         to.port(),
         text::table(&rows, 2).trim_end(),
@@ -85,7 +90,14 @@ fn held(lab: &Lab, tid: u64) -> String {
             let chunks = text::count(done.chunks, "chunk");
             format!("{chunks}, {}, without a gap, BLAKE3 {hash}", text::count(done.bytes, "byte"))
         }
-        Err(error) => format!("no whole payload: {error}"),
+        Err(error) => {
+            let mut why = error.to_string();
+            if let Some((cut, _)) = why.char_indices().nth(MAX_WHY) {
+                why.truncate(cut);
+                why.push('…');
+            }
+            format!("no whole payload: {why}")
+        }
     }
 }
 
