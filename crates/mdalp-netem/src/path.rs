@@ -171,6 +171,10 @@ fn overtake(
 ) -> Duration {
     let window = reordering.window.get() as usize;
     let mut at = due;
+    // What has arrived is not overtaken any more.
+    while recent.front().is_some_and(|arrived| *arrived <= left) {
+        recent.pop_front();
+    }
     if rng.happens(reordering.probability) {
         let places = 1 + rng.up_to(window as u64 - 1) as usize;
         let ahead = recent.len().saturating_sub(places);

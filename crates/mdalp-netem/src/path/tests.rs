@@ -101,7 +101,7 @@ fn a_datagram_overtakes_those_in_flight_and_no_more_than_the_window() {
     let before = Duration::from_nanos(9_999_999);
     assert_eq!(first(&mut path, MS), Some(before));
     assert_eq!(path.counters().reordered, 1);
-    assert_eq!(first(&mut path, 60 * MS), Some(60 * MS), "not before it was sent");
+    assert_eq!(first(&mut path, 60 * MS), Some(70 * MS), "those have arrived");
 }
 
 #[test]
@@ -178,4 +178,16 @@ fn absurd_times_do_not_overflow() {
     let mut path = Path::new(config, 1);
     assert_eq!(first(&mut path, Duration::MAX), Some(Duration::MAX));
     assert!(path.admit(Duration::MAX, usize::MAX).first.is_some());
+}
+
+#[test]
+fn a_datagram_that_is_alone_on_its_way_overtakes_nothing_and_is_not_early() {
+    let delay = 80 * Duration::from_millis(1);
+    let window = NonZeroU32::new(64).expect("not zero");
+    let reordering = Some(Reordering { probability: Probability::ONE, window });
+    let mut path = Path::new(PathConfig { delay, reordering, ..PathConfig::default() }, 1);
+    for n in 0..100 {
+        let now = n * 2 * delay;
+        assert_eq!(path.admit(now, 100).first.map(|delivery| delivery.at), Some(now + delay));
+    }
 }
