@@ -107,6 +107,7 @@ pub(crate) struct Lane {
     /// with: an ack from here still counts (invariant 26).
     given_away: BTreeMap<u64, Option<ChunkCrc>>,
     acked: RangeSet,
+    transmissions: u64,
     /// The newest transmission that was acknowledged: earlier ones are overtaken.
     newest_acked: u64,
     /// Retransmission timer.
@@ -143,6 +144,7 @@ impl Lane {
             flights: VecDeque::new(),
             given_away: BTreeMap::new(),
             acked: RangeSet::new(),
+            transmissions: 0,
             newest_acked: 0,
             rto_at: None,
             loss_at: None,
@@ -281,12 +283,13 @@ impl Lane {
         let sent_before = self.given_away.remove(&seq).is_some();
         let sends = if sent_before { 2 } else { 1 };
         self.stats.datagrams += 1;
+        self.transmissions += 1;
         self.flights.push_back(Flight {
             seq,
             bytes,
             first_sent: now,
             last_sent: now,
-            order: self.stats.datagrams,
+            order: self.transmissions,
             sends,
             crc: None,
         });
@@ -307,12 +310,19 @@ impl Lane {
     fn resend(&mut self, now: Instant, at: usize) -> Option<Send> {
         let mut flight = self.flights.remove(at)?;
         self.stats.datagrams += 1;
+        self.transmissions += 1;
         flight.last_sent = now;
-        flight.order = self.stats.datagrams;
+        flight.order = self.transmissions;
         flight.sends += 1;
         self.flights.push_back(flight);
         self.stats.retransmissions += 1;
         Some(Send { seq: SequenceNumber(flight.seq), attempt: flight.sends })
+    }
+
+    /// A datagram that was to be sent did not leave, because there is no more need for it.
+    pub(crate) fn not_sent(&mut self, attempt: u32) {
+        self.stats.datagrams -= 1;
+        self.stats.retransmissions -= u64::from(attempt > 1);
     }
 
     /// When [`Self::handle_timeout`] has something to do.

@@ -297,9 +297,16 @@ impl Transfer {
         }
     }
 
-    /// The next chunk to send. After each input, call until `None`.
+    /// The next datagram to send. After each input, call until `None`; a shell that takes several
+    /// datagrams first sends nothing that one of them acknowledges.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outbox.pop_front()
+        loop {
+            let transmit = self.outbox.pop_front()?;
+            if transmit.content == Content::Seal || !self.is_acked(transmit.seq.0) {
+                return Some(transmit);
+            }
+            self.lanes[transmit.lane].not_sent(transmit.attempt);
+        }
     }
 
     /// Writes the datagram of `transmit` to `out`; `data` is the payload's `transmit.range`.

@@ -109,3 +109,27 @@ fn with_crc_only_the_ack_of_the_bytes_that_were_sent_counts() {
     transfer.handle_datagram(now, addr(0), &right);
     assert_eq!(transfer.outcome(), Some(Outcome::Complete { verified: false }));
 }
+
+#[test]
+fn what_was_acknowledged_before_it_left_is_not_sent() {
+    // Sixteen optimistic acks make the first receiver suspect, its chunks go to the second, and then
+    // its real acks come, all in one burst.
+    let mut net = Net::new(400, vec![dead(), steady(10)]);
+    net.drain();
+    let ack = |seq: u64| {
+        let mut ack = Vec::new();
+        crate::wire::encode_ack(&mut ack, net::TID, SequenceNumber(seq), None);
+        ack
+    };
+    let now = net.now + ms(20);
+    net.transfer.handle_datagram(now, addr(1), &ack(2));
+    (0..16).for_each(|_| net.transfer.handle_datagram(now, addr(0), &ack(99)));
+    net.transfer.handle_datagram(now, addr(0), &ack(0));
+    let mut sent = 0;
+    while let Some(transmit) = net.transfer.poll_transmit() {
+        assert_ne!(transmit.seq.0, 0);
+        sent += 1;
+    }
+    let counted: u64 = (0..2).map(|lane| net.transfer.stats(lane).datagrams).sum();
+    assert_eq!(counted, 2 + sent, "what did not leave does not count");
+}
