@@ -1,8 +1,10 @@
 //! `mdalp serve`: the whole server side in one process.
 
+use crate::capture::CaptureArgs;
 use crate::console;
 use crate::exit::{Exit, Outcome};
 use crate::server::{self, OrchestratorArgs, ReceiverArgs};
+use mdalp_capture::CaptureFile;
 use mdalp_server::{ReceiverSpec, ServeConfig, bind, bind_receivers};
 use std::net::SocketAddr;
 
@@ -27,6 +29,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     orchestrator: OrchestratorArgs,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
 }
 
 impl Args {
@@ -49,9 +54,13 @@ impl Args {
         let mut config = ServeConfig::new(specs);
         self.orchestrator.apply(&mut config.orchestrator);
         config.receivers = self.receivers.config(config.receivers.receivers);
+        let capture = self.capture.open()?;
+        config.receivers.observer = capture.as_ref().map(CaptureFile::observer);
         let (stats, _watch) = mdalp_server::stats::channel();
-        server::run(|shutdown| {
+        let outcome = server::run(|shutdown| {
             mdalp_server::serve::run(socket, sockets, store, config, stats, shutdown)
-        })
+        });
+        self.capture.finish(capture.as_ref());
+        outcome
     }
 }
