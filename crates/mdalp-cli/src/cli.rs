@@ -1,7 +1,10 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, wireshark};
+use crate::{
+    completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, verify,
+    wireshark,
+};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,6 +37,7 @@ pub(crate) enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
+    Verify(verify::Args),
     Demo(demo::Args),
     Lab(lab::Args),
     Wireshark(wireshark::Args),
@@ -52,6 +56,7 @@ impl Command {
             Self::Ls(args) => args.run(),
             Self::Show(args) => args.run(),
             Self::Get(args) => args.run(),
+            Self::Verify(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Lab(args) => args.run(),
             Self::Wireshark(args) => args.run(),

@@ -74,7 +74,7 @@ impl Args {
             mode: Mode::Latency,
             latencies: Some(pings.iter().map(|s| s * 1000.0).collect()),
             extensions: !classic,
-            chunk: if classic { CLASSIC_CHUNK } else { MAX_CHUNK },
+            chunk: Some(if classic { CLASSIC_CHUNK } else { MAX_CHUNK }),
             ..Options::default()
         };
         let mut views = Views::new(0, Progress::Auto, false);

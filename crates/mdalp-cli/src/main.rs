@@ -17,6 +17,7 @@ mod ls;
 mod man;
 mod orchestrator;
 mod plan;
+mod receipt;
 mod receiver;
 mod send;
 mod serve;
@@ -25,6 +26,7 @@ mod settings;
 mod show;
 mod signals;
 mod text;
+mod verify;
 mod view;
 mod wireshark;
 

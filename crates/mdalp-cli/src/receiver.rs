@@ -27,7 +27,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         server::log(self.verbose);
-        let spec = self.receiver.spec(&self.name, self.listen)?;
+        let spec = self.receiver.spec(&self.name, self.listen, false)?;
         let (sockets, specs) = bind_receivers(&[spec]).map_err(server::failure)?;
         let store = self.receiver.open_store()?;
         for spec in &specs {

@@ -4,7 +4,9 @@
 //! itself is the library's.
 
 use crate::capture::CaptureArgs;
+use crate::console;
 use crate::exit::{Exit, Outcome};
+use crate::receipt::{Pending, Receipt};
 use crate::settings::{Millis, Seconds};
 use crate::signals;
 use crate::view::{Progress, Views};
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     patience: Patience,
 
+    #[command(flatten)]
+    proof: Proof,
+
     /// Progress on standard error; auto: a bar on a terminal, unless -v or --json
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", help_heading = "Output")]
     progress: Progress,
@@ -92,10 +97,16 @@ struct Spreading {
         value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WINDOW)))]
     window: u16,
 
-    /// Bytes in a chunk, at most; more than 100 needs receivers that advertise it
-    #[arg(long, value_name = "N", default_value_t = MAX_CHUNK,
+    /// Bytes in a chunk, at most; more than 100 needs receivers that advertise it [default: 1200 in
+    /// mode 3, else 100]
+    #[arg(long, value_name = "N",
         value_parser = clap::value_parser!(u16).range(i64::from(CLASSIC_CHUNK)..=i64::from(MAX_CHUNK)))]
-    chunk: u16,
+    chunk: Option<u16>,
+
+    /// Send each chunk to N receivers, so that N − 1 of them may be lost afterwards
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=64))]
+    copies: u8,
 
     /// Speak the classic protocol only, whatever receivers advertise
     #[arg(long)]
@@ -108,6 +119,31 @@ struct Spreading {
     /// Send to private addresses that a public orchestrator lists
     #[arg(long)]
     allow_private: bool,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Proof and going on")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+struct Proof {
+    /// Write who took what to FILE when everything is acknowledged
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+
+    /// Fail unless the servers confirm that they hold the whole payload
+    #[arg(long)]
+    require_verified: bool,
+
+    /// Go on where an earlier send of the same file was cut off
+    #[arg(long, conflicts_with = "no_journal")]
+    resume: bool,
+
+    /// Keep no journal beside the file; the send cannot be resumed then
+    #[arg(long)]
+    no_journal: bool,
+
+    /// Show receivers, latencies, shares and predicted times, and send nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(clap::Args)]
@@ -175,7 +211,9 @@ enum ProbeArg {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let mut views = Views::new(self.verbose, self.progress, self.json);
+        // A dry run is all about what it says.
+        let verbose = self.verbose.max(u8::from(self.proof.dry_run));
+        let mut views = Views::new(verbose, self.progress, self.json);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
             |error| Exit::Internal.because(format_args!("starting the runtime: {error}")),
         )?;
@@ -197,15 +235,31 @@ impl Args {
             Err(failure) => return views.end(Report::failed(Reason::LocalIo, failure.message)),
         };
         options.observer = capture.as_ref().map(CaptureFile::observer);
+        // A bad path is found out now, not when all is sent.
+        let receipt = match self.proof.receipt.as_deref().map(Pending::prepare).transpose() {
+            Ok(receipt) => receipt,
+            Err(problem) => return views.end(Report::failed(Reason::LocalIo, problem)),
+        };
         let payload = match open(&self.file, interrupt.as_mut()).await {
             Ok(payload) => payload,
             Err(report) => return views.end(report),
         };
-        let host = &self.addr;
-        let report =
-            mdalp::send(host, self.port, &payload, &options, interrupt, |event| views.show(event))
-                .await;
+        if payload.modified().is_some() && !self.proof.no_journal {
+            options.journal = mdalp::journal_beside(&self.file);
+        }
+        let show = |event: &_| views.show(event);
+        let report = mdalp::send(&self.addr, self.port, &payload, &options, interrupt, show).await;
         self.capture.finish(capture.as_ref());
+        if let Some(receipt) = receipt.filter(|_| report.reason == Reason::Complete)
+            && let Err(problem) = receipt.write(&Receipt::of(&payload, &report))
+        {
+            console::note(format_args!("mdalp: {problem}"));
+            return Report {
+                reason: Reason::LocalIo,
+                exit_code: Reason::LocalIo.exit_code(),
+                ..report
+            };
+        }
         report
     }
 
@@ -233,6 +287,9 @@ impl Args {
             chunk: spreading.chunk,
             allow_private: spreading.allow_private,
             deadline: patience.deadline.map(|s| s.0),
+            require_verified: self.proof.require_verified,
+            resume: self.proof.resume,
+            dry_run: self.proof.dry_run,
             datagrams: self.verbose >= 2,
             ..Options::default()
         };
@@ -241,6 +298,7 @@ impl Args {
         options.transfer.suspect_probe = patience.suspect_probe.0;
         options.transfer.fail_after = patience.fail_after.0;
         options.transfer.reassign = !spreading.no_reassign;
+        options.transfer.copies = usize::from(spreading.copies);
         options.transfer.rto = RtoConfig {
             initial: patience.rto_initial.0,
             min: patience.rto_min.0,

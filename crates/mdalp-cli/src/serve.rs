@@ -40,7 +40,7 @@ impl Args {
         let specs: Result<Vec<_>, _> = self
             .receiver
             .iter()
-            .map(|spec| self.receivers.spec(spec.name(), spec.addr()))
+            .map(|spec| self.receivers.spec(spec.name(), spec.addr(), true))
             .collect();
         let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
         let (sockets, specs) = bind_receivers(&specs?).map_err(server::failure)?;

@@ -5,6 +5,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Seconds;
 use crate::signals;
 use clap::ValueEnum;
+use mdalp_proto::wire::caps::MAX_CHUNK;
 use mdalp_proto::wire::{Capabilities, PORT};
 use mdalp_proto::{orchestrator, receiver};
 use mdalp_server::{KeepConfig, ReceiverConfig, ReceiverSpec, ServerError, Summary};
@@ -101,10 +102,14 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_name = "N", default_value_t = receiver::Config::default().per_source, value_parser = positive)]
     per_source: usize,
 
-    /// What the receivers advertise beyond the classic protocol, such as "crc window=32 chunk=1200"
-    /// [default: nothing]
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = caps)]
-    caps: Capabilities,
+    /// What the receivers advertise beyond the classic protocol [default: "crc seal window=32
+    /// chunk=1200"; without seal where no orchestrator is in this process]
+    #[arg(long, value_name = "LIST", value_parser = caps)]
+    caps: Option<Capabilities>,
+
+    /// Advertise nothing: the classic protocol only
+    #[arg(long, conflicts_with = "caps")]
+    classic: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -116,9 +121,23 @@ enum DurabilityArg {
 }
 
 impl ReceiverArgs {
-    /// A receiver that advertises what was asked for.
-    pub(crate) fn spec(&self, name: &str, addr: SocketAddr) -> Result<ReceiverSpec, Failure> {
-        spec(name, addr, self.caps)
+    /// A receiver that advertises what was asked for. `together`: whether all receivers of a
+    /// transaction share a store, so that any of them can say whether a payload is whole.
+    pub(crate) fn spec(
+        &self,
+        name: &str,
+        addr: SocketAddr,
+        together: bool,
+    ) -> Result<ReceiverSpec, Failure> {
+        let all = Capabilities {
+            crc: true,
+            seal: together,
+            window: Some(32),
+            chunk: Some(MAX_CHUNK),
+            port: None,
+        };
+        let default = if self.classic { Capabilities::default() } else { all };
+        spec(name, addr, self.caps.unwrap_or(default))
     }
 
     /// The settings, for these receivers.

@@ -6,6 +6,7 @@ use crate::probe::Method;
 use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::observe::Observer;
 use mdalp_proto::transfer::{Adaptive, Latency, Policy, Single, TransferConfig};
+use mdalp_proto::wire::{CLASSIC_CHUNK, caps::MAX_CHUNK};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,20 +25,14 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The policy; `extended` is whether every receiver advertises extensions.
-    pub(crate) fn policy(self, extended: bool) -> Box<dyn Policy> {
-        match self {
-            Self::Auto if extended => Box::new(Adaptive),
-            Self::Auto | Self::Latency => Box::new(Latency),
-            // Only the chosen receiver is left when the plan is made.
-            Self::Single(_) => Box::new(Single { index: 0 }),
-            Self::Adaptive => Box::new(Adaptive),
-        }
-    }
-
     /// The name in events.
     pub fn name(self) -> &'static str {
-        if self == Self::Auto { "auto" } else { self.policy(false).name() }
+        match self {
+            Self::Auto => "auto",
+            Self::Latency => Latency.name(),
+            Self::Single(_) => Single { index: 0 }.name(),
+            Self::Adaptive => Adaptive.name(),
+        }
     }
 }
 
@@ -52,8 +47,9 @@ pub struct Options {
     /// Latencies in milliseconds, in list order, instead of measuring. Default: none.
     pub latencies: Option<Vec<f64>>,
     /// Most bytes in a chunk, where every receiver advertises larger ones than 100; between 100 and
-    /// 1,200. Default 1,200.
-    pub chunk: u16,
+    /// 1,200. Default: 1,200 in mode 3, and 100 in the classic modes 1 and 2, so that their plans are
+    /// the published ones.
+    pub chunk: Option<u16>,
     /// Whether what receivers advertise is used. Default true; false speaks the classic protocol
     /// only, but for the port.
     pub extensions: bool,
@@ -89,7 +85,7 @@ impl Default for Options {
             mode: Mode::default(),
             probe: Method::default(),
             latencies: None,
-            chunk: mdalp_proto::wire::caps::MAX_CHUNK,
+            chunk: None,
             extensions: true,
             window: mdalp_proto::wire::caps::MAX_WINDOW,
             allow_private: false,
@@ -103,5 +99,32 @@ impl Default for Options {
             datagrams: false,
             observer: None,
         }
+    }
+}
+
+impl Options {
+    /// The policy; `extended` is whether every receiver advertises extensions.
+    pub(crate) fn policy(&self, extended: bool) -> Box<dyn Policy> {
+        match self.resolve(extended) {
+            Mode::Latency | Mode::Auto => Box::new(Latency),
+            // Only the chosen receiver is left when the plan is made.
+            Mode::Single(_) => Box::new(Single { index: 0 }),
+            Mode::Adaptive => Box::new(Adaptive),
+        }
+    }
+
+    /// What [`Mode::Auto`] means here. Who gives latencies wants them used.
+    pub(crate) fn resolve(&self, extended: bool) -> Mode {
+        match self.mode {
+            Mode::Auto if extended && self.latencies.is_none() => Mode::Adaptive,
+            Mode::Auto => Mode::Latency,
+            mode => mode,
+        }
+    }
+
+    /// The largest chunk, if receivers take it.
+    pub(crate) fn largest_chunk(&self, extended: bool) -> u16 {
+        let classic = self.resolve(extended) != Mode::Adaptive;
+        self.chunk.unwrap_or(if classic { CLASSIC_CHUNK } else { MAX_CHUNK })
     }
 }

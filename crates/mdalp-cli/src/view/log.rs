@@ -1,7 +1,7 @@
 //! Events as lines of a log, and what is said even without `-v`.
 
 use crate::text;
-use mdalp::event::{Event, Kind, Listed, Report};
+use mdalp::event::{Event, Kind, Listed, Predicted, Report};
 use std::collections::BTreeMap;
 
 pub(super) struct Log {
@@ -95,6 +95,7 @@ impl Log {
                 let chunks = text::count(*chunks, "chunk");
                 format!("{chunks} of {} now go to {} ({reason})", self.who(from), self.who(to))
             }
+            Kind::Prediction { policies } => return policies.iter().map(predicted).collect(),
             Kind::Repair { chunks } => {
                 format!("the servers miss {}, which go again", text::count(*chunks, "chunk"))
             }
@@ -139,6 +140,13 @@ fn listed(receiver: &Listed) -> String {
 
 fn resume(tid: u64, bytes: u64, total_bytes: u64) -> String {
     format!("transaction {tid} goes on: {bytes} of {total_bytes} bytes are acknowledged")
+}
+
+fn predicted(predicted: &Predicted) -> String {
+    match predicted.seconds {
+        Some(seconds) => format!("{} would take {}", predicted.policy, text::seconds(seconds)),
+        None => format!("{}: no latency is known to predict from", predicted.policy),
+    }
 }
 
 fn fallback(chunk_bytes: u16) -> String {

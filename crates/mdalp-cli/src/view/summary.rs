@@ -5,7 +5,8 @@ use crate::text;
 use mdalp::event::{Reason, Report};
 
 pub(super) fn note(report: &Report) {
-    let began = report.reason == Reason::Complete || report.total_chunks > 0;
+    let began =
+        matches!(report.reason, Reason::Complete | Reason::DryRun) || report.total_chunks > 0;
     if let Some(tid) = report.tid.filter(|_| began) {
         console::note(format_args!("{}", headline(report, tid)));
         if report.receivers.iter().any(|receiver| receiver.datagrams > 0) {
@@ -19,13 +20,22 @@ pub(super) fn note(report: &Report) {
 
 fn headline(report: &Report, tid: u64) -> String {
     let elapsed = text::seconds(report.elapsed_s);
+    if report.reason == Reason::DryRun {
+        return format!("dry run: nothing was sent (transaction {tid} is left unused)");
+    }
+    let verified = if report.verified { "verified" } else { "unverified" };
+    if report.reason == Reason::Complete && report.receivers.is_empty() {
+        let bytes = text::count(report.bytes, "byte");
+        return format!(
+            "nothing to do: {bytes} sent before, complete, {verified} (transaction {tid})"
+        );
+    }
     if report.reason != Reason::Complete {
         return format!(
             "{} of {} bytes, {} of {} chunks in {elapsed}, not complete (transaction {tid})",
             report.bytes, report.total_bytes, report.chunks, report.total_chunks,
         );
     }
-    let verified = if report.verified { "verified" } else { "unverified" };
     if report.total_bytes == 0 {
         return format!("0 bytes: an empty payload, complete, {verified} (transaction {tid})");
     }

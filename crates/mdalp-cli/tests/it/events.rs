@@ -30,7 +30,7 @@ pub(crate) fn check(events: &[Value]) {
 #[test]
 fn the_events_of_a_transfer_are_as_documented() {
     let net = Net::new();
-    let _server = net.serve(&[]);
+    let _server = net.serve(&["--classic"]);
     let file = net.file("payload", &payload(5000));
     let sent = run(&mut net.client(&file, &["--json", "-vv", "--probe", "auto"]));
     let events = json_lines(&sent.stdout);
@@ -63,7 +63,7 @@ fn a_schema_that_knows_nothing_else_is_what_the_test_checks_against() {
 #[test]
 fn the_log_tells_the_same_in_words() {
     let net = Net::new();
-    let _server = net.serve(&[]);
+    let _server = net.serve(&["--classic"]);
     let file = net.file("payload", &payload(1000));
     let sent = run(&mut net.client(&file, &["-vv", "--latencies", "3,2,1"]));
     let log = text(&sent.stderr);

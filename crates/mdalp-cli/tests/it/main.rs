@@ -9,6 +9,7 @@ mod failures;
 mod held;
 mod interop;
 mod output;
+mod proof;
 mod restart;
 mod support;
 mod transfer;

@@ -5,7 +5,7 @@ use crate::support::{Net, Watched, payload};
 #[test]
 fn a_transfer_goes_on_after_the_server_was_killed_and_started_again() {
     let net = Net::new();
-    let mut server = net.serve(&[]);
+    let mut server = net.serve(&["--classic"]);
     let bytes = payload(20_000);
     let file = net.file("payload", &bytes);
     let mut client = Watched::start(
@@ -16,7 +16,7 @@ fn a_transfer_goes_on_after_the_server_was_killed_and_started_again() {
     }
     server.kill();
     client.wait_for(|event| event["type"] == "retransmit");
-    let _server = net.serve(&[]);
+    let _server = net.serve(&["--classic"]);
     let (status, events, stderr) = client.finish();
     assert_eq!(status.code(), Some(0), "{stderr}");
     let end = events.last().unwrap();

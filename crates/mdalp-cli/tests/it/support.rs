@@ -220,6 +220,12 @@ impl Watched {
         Self { child, lines, seen: Vec::new() }
     }
 
+    /// As by `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Reads up to the first event that `is` holds for.
     pub(crate) fn wait_for(&mut self, is: impl Fn(&serde_json::Value) -> bool) {
         loop {

@@ -100,7 +100,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             return Ok("latencies as given".to_owned());
         }
-        if self.options.mode == Mode::Auto && self.is_extended() {
+        let adaptive = self.options.resolve(self.is_extended()) == Mode::Adaptive;
+        if adaptive && self.is_extended() && !self.options.dry_run {
             // Their acks tell more than pings would, and at once.
             return Ok("equal shares to begin with, then by rate of acks".to_owned());
         }
@@ -146,14 +147,17 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     pub(super) fn plan(
         &mut self,
         assigned_at: Instant,
-        basis: String,
-        largest_chunk: u16,
+        basis: &str,
+        small: bool,
     ) -> Option<Transfer> {
         let targets = self.targets();
-        let policy = self.options.mode.policy(self.is_extended());
+        let policy = self.options.policy(self.is_extended());
+        let largest =
+            if small { CLASSIC_CHUNK } else { self.options.largest_chunk(self.is_extended()) };
         // One size for all: a chunk may move to any of them.
         let sizes = self.receivers.iter().map(|r| r.caps.chunk.unwrap_or(CLASSIC_CHUNK));
-        let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest_chunk);
+        let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest);
+        self.chunk_bytes = chunk_bytes;
         let tid = self.tid.unwrap_or(TransactionId(0));
         let plan = Plan::new(tid, self.payload.len(), chunk_bytes, &targets, policy.as_ref());
         if self.options.dry_run {
@@ -170,7 +174,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     pub(super) fn begin(
         &mut self,
         since: Instant,
-        basis: String,
+        basis: &str,
         chunk_bytes: u16,
         plan: &Plan,
         held: &[RangeSet],
@@ -179,12 +183,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         self.start_journal(chunk_bytes, held);
         let mut config = self.options.transfer;
         config.deadline = self.options.deadline.map(|within| since + within);
-        let policy = self.options.mode.policy(self.is_extended());
+        let policy = self.options.policy(self.is_extended());
         Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
     }
 
     /// Tells who gets what.
-    fn show(&mut self, basis: String, chunk_bytes: u16, plan: &Plan) {
+    fn show(&mut self, basis: &str, chunk_bytes: u16, plan: &Plan) {
         let mut shares = Vec::new();
         for (receiver, share) in self.receivers.iter_mut().zip(&plan.shares) {
             receiver.share = *share;
@@ -197,7 +201,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 first_seq: share.first_seq,
             });
         }
-        let policy = self.options.mode.policy(self.is_extended());
+        let copies = self.options.transfer.copies.min(self.receivers.len());
+        let basis = match copies {
+            0 | 1 => format!("{basis}; each chunk to one receiver, and lost if that one is"),
+            n => format!("{basis}; each chunk to {n} receivers: {} of them may be lost", n - 1),
+        };
+        let policy = self.options.policy(self.is_extended());
         self.emit(Kind::Plan { mode: policy.name(), chunk_bytes, basis, shares });
     }
 

@@ -20,7 +20,6 @@ use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
-use mdalp_proto::wire::CLASSIC_CHUNK;
 use resume::Achieved;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -54,6 +53,7 @@ pub async fn send(
         last_ack_at: None,
         digest: None,
         named: format!("{host}:{port}"),
+        chunk_bytes: 0,
         journal: None,
         achieved: None,
         buffer: vec![0; MAX_DATAGRAM],
@@ -90,6 +90,8 @@ struct Session<'a, F> {
     digest: Option<[u8; 32]>,
     /// The orchestrator, as it was named.
     named: String,
+    /// Bytes in a full chunk, once that is planned.
+    chunk_bytes: u16,
     journal: Option<Journal>,
     /// What an earlier send achieved, if that was all.
     achieved: Option<Achieved>,
@@ -142,7 +144,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             self.transfer = Some(transfer);
             return result;
         }
-        let mut largest_chunk = self.options.chunk;
+        let mut small = false;
         loop {
             // A fresh port for each transaction.
             let mut sockets = Sockets::for_peer(orchestrator, self.options.observer.clone())?;
@@ -154,15 +156,15 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 basis = self.measure() => basis?,
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
             };
-            let Some(mut transfer) = self.plan(assigned_at, basis, largest_chunk) else {
+            let Some(mut transfer) = self.plan(assigned_at, &basis, small) else {
                 return Ok(());
             };
             let result = self.pump(&mut transfer, &sockets, interrupt.as_mut()).await;
             self.transfer = Some(transfer);
             match result {
                 Err(SendError::NothingArrives) => {
-                    self.emit(Kind::Fallback { chunk_bytes: largest_chunk });
-                    largest_chunk = CLASSIC_CHUNK;
+                    self.emit(Kind::Fallback { chunk_bytes: self.chunk_bytes });
+                    small = true;
                 }
                 result => return result,
             }

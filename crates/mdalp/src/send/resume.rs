@@ -82,7 +82,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let (bytes, total_bytes) = (layout.bytes_of(&held), self.payload.len());
         self.emit(Kind::Resume { tid: tid.0, bytes, total_bytes });
         let plan = Plan { tid, shares, layout };
-        self.begin(now, "as planned before".to_owned(), header.chunk, &plan, &acked)
+        self.begin(now, "as planned before", header.chunk, &plan, &acked)
     }
 
     /// Begins a journal of this transfer. Without one the send goes on, but cannot be resumed.

@@ -1,0 +1,83 @@
+//! `mdalp verify`: checks a file against what the servers hold, or against a receipt.
+
+use crate::console;
+use crate::exit::{Exit, Outcome};
+use crate::held::DataArgs;
+use crate::receipt::Receipt;
+use crate::show;
+use crate::text;
+use mdalp::Payload;
+use mdalp_proto::ids::TransactionId;
+use mdalp_store::assemble;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Checks a file against what servers hold of a transaction, or against a receipt
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The file that was sent
+    file: PathBuf,
+
+    /// A transaction that the servers hold, or a receipt that `send --receipt` wrote
+    #[arg(value_name = "TID|RECEIPT")]
+    against: String,
+
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let name = self.file.display();
+        let unreadable = |error| Exit::LocalIo.because(format_args!("{name}: {error}"));
+        let payload = Payload::open(&self.file).map_err(unreadable)?;
+        let blake3 = payload.blake3().map_err(unreadable)?;
+        let (bytes, expected, whose) = match self.against.parse() {
+            Ok(tid) => self.held(TransactionId(tid))?,
+            Err(_) => receipt(Path::new(&self.against))?,
+        };
+        if (payload.len(), blake3::Hash::from_bytes(blake3)) != (bytes, expected) {
+            return Err(Exit::Verification.because(format_args!(
+                "{name} is not what {whose}: {} with BLAKE3 {} here, {} with BLAKE3 {expected} there",
+                text::count(payload.len(), "byte"),
+                show::hex(&blake3),
+                text::count(bytes, "byte"),
+            )));
+        }
+        let count = text::count(bytes, "byte");
+        console::note(format_args!("{name} is what {whose}: {count}, BLAKE3 {expected}"));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Length and hash of what the servers hold.
+    fn held(
+        &self,
+        tid: TransactionId,
+    ) -> Result<(u64, blake3::Hash, String), crate::exit::Failure> {
+        let held = self.data.open()?;
+        let summary = show::find(&held, tid, &self.data)?;
+        let missing = show::missing(&summary);
+        if !missing.is_empty() {
+            return Err(Exit::Partial.because(format_args!(
+                "transaction {tid} is not whole: chunks {missing} are missing"
+            )));
+        }
+        let done = assemble(&held, tid, &mut std::io::sink()).map_err(|error| {
+            Exit::Verification.because(format_args!("transaction {tid}: {error}"))
+        })?;
+        let whose = format!("the servers hold of transaction {tid}");
+        Ok((done.bytes, blake3::Hash::from_bytes(done.blake3), whose))
+    }
+}
+
+/// Length and hash in a receipt.
+fn receipt(path: &Path) -> Result<(u64, blake3::Hash, String), crate::exit::Failure> {
+    let receipt = Receipt::read(path).map_err(|problem| Exit::LocalIo.because(problem))?;
+    let hash = receipt.blake3.as_deref().and_then(|hex| blake3::Hash::from_hex(hex).ok());
+    let name = path.display();
+    let Some(hash) = hash else {
+        return Err(Exit::Verification.because(format_args!("{name} has no hash to compare")));
+    };
+    let said = if receipt.verified { "verified" } else { "acknowledged, not verified" };
+    Ok((receipt.bytes, hash, format!("{name} says was {said} as transaction {}", receipt.tid)))
+}

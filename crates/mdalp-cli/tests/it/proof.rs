@@ -1,0 +1,94 @@
+//! Receipts, verification, and going on after an end.
+
+use crate::support::{Net, Watched, json_lines, mdalp, payload, run, text};
+
+#[test]
+fn our_own_servers_confirm_the_payload_and_the_receipt_can_be_checked() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let bytes = payload(50_000);
+    let file = net.file("payload", &bytes);
+    let receipt = net.path("receipt.json");
+    let receipt = receipt.to_str().unwrap();
+    let sent = run(&mut net.client(&file, &["--receipt", receipt, "--require-verified", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let end = json_lines(&sent.stdout).pop().unwrap();
+    assert_eq!((&end["verified"], &end["total_chunks"]), (&true.into(), &42.into()));
+    let tid = end["tid"].as_u64().unwrap();
+    assert_eq!(net.get(tid), bytes);
+
+    let (tid, data) = (tid.to_string(), net.data());
+    let verify =
+        |against: &str| run(&mut mdalp(&["verify", &file, against, "--data", &data])).status.code();
+    assert_eq!((verify(&tid), verify(receipt)), (Some(0), Some(0)));
+    std::fs::write(&file, b"something else").unwrap();
+    assert_eq!((verify(&tid), verify(receipt), verify("/none")), (Some(7), Some(7), Some(9)));
+}
+
+#[test]
+fn classic_servers_confirm_nothing_and_that_can_be_a_failure() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let file = net.file("payload", &payload(500));
+    let sent = run(&mut net.client(&file, &["--require-verified"]));
+    assert_eq!(sent.status.code(), Some(7), "{}", text(&sent.stderr));
+    assert!(text(&sent.stderr).contains("no server confirmed the whole"));
+}
+
+#[test]
+fn f21_a_killed_client_goes_on_where_it_was() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let bytes = payload(20_000);
+    let file = net.file("payload", &bytes);
+    let mut client = Watched::start(&mut net.client(&file, &["-vv", "--latencies", "1,1,1"]));
+    for _ in 0..60 {
+        client.wait_for(|event| event["type"] == "datagram" && event["direction"] == "received");
+    }
+    client.kill();
+    let again = run(&mut net.client(&file, &["--resume", "--json"]));
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    let events = json_lines(&again.stdout);
+    let resumed = events.iter().find(|event| event["type"] == "resume").unwrap();
+    let before = resumed["bytes"].as_u64().unwrap() / 100;
+    assert!(before >= 40, "{resumed}");
+    let end = events.last().unwrap();
+    let sent: u64 =
+        end["receivers"].as_array().unwrap().iter().map(|r| r["datagrams"].as_u64().unwrap()).sum();
+    assert!(sent - end["total_chunks"].as_u64().unwrap().saturating_sub(before) < 50, "{end}");
+    assert_eq!(net.get(end["tid"].as_u64().unwrap()), bytes);
+
+    let third = run(&mut net.client(&file, &["--resume"]));
+    assert_eq!(third.status.code(), Some(0));
+    assert!(text(&third.stderr).contains("nothing to do: 20000 bytes sent before"));
+    std::fs::write(&file, b"changed").unwrap();
+    let changed = run(&mut net.client(&file, &["--resume"]));
+    assert_eq!(changed.status.code(), Some(2), "{}", text(&changed.stderr));
+}
+
+#[test]
+fn a_dry_run_sends_nothing() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let file = net.file("payload", &payload(5000));
+    let ran = run(&mut net.client(&file, &["--dry-run", "--json", "--latencies", "30,20,10"]));
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    let events = json_lines(&ran.stdout);
+    let predicted = events.iter().find(|event| event["type"] == "prediction").unwrap();
+    assert_eq!(predicted["policies"].as_array().unwrap().len(), 5);
+    assert_eq!(events.last().unwrap()["reason"], "dry_run");
+    assert!(!events.iter().any(|event| event["type"] == "receiver_state"));
+}
+
+#[test]
+fn copies_are_held_by_as_many_receivers() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let file = net.file("payload", &payload(5000));
+    let sent = run(&mut net.client(&file, &["--copies", "2", "--json", "-m1"]));
+    let end = json_lines(&sent.stdout).pop().unwrap();
+    let taken: u64 =
+        end["receivers"].as_array().unwrap().iter().map(|r| r["chunks"].as_u64().unwrap()).sum();
+    let chunks = end["total_chunks"].as_u64().unwrap();
+    assert_eq!((taken, &end["bytes"]), (2 * chunks, &5000.into()));
+}
