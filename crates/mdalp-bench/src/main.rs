@@ -59,7 +59,7 @@ fn probe(words: &[String]) -> Result<(), Box<dyn Error>> {
                 Duration::from_secs(seconds as u64),
                 || before = running.processor_time().unwrap_or_default(),
             )?;
-            let cpu = running.processor_time()? - before;
+            let cpu = running.processor_time()?.saturating_sub(before);
             println!(
                 "{:40} {:9.0} acks/s  {:6.3} us cpu/ack  p50 {} p99 {} us  lost {} cpu {:.0}%  rss {} MiB",
                 format!("{server:?} offload={offload}"),

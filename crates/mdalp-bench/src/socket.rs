@@ -51,16 +51,13 @@ impl Fast {
         })
     }
 
-    pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
     /// Shows what waits to `visit`, which may answer; at most one batch. How many there were.
     pub(crate) fn receive(
         &mut self,
         mut visit: impl FnMut(SocketAddr, &[u8], &mut Vec<u8>),
     ) -> io::Result<usize> {
-        let mut places: Vec<_> = self.buffer.chunks_exact_mut(STRIDE).map(IoSliceMut::new).collect();
+        let mut places: Vec<_> =
+            self.buffer.chunks_exact_mut(STRIDE).map(IoSliceMut::new).collect();
         let count = match self.state.recv((&self.socket).into(), &mut places, &mut self.meta) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),

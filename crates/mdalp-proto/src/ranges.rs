@@ -42,6 +42,13 @@ impl RangeSet {
 
     /// Adds one number; `false` if it was there.
     pub fn insert(&mut self, value: u64) -> bool {
+        // The next one in a row, as nearly always.
+        if let Some((_, last)) = self.ranges.last_mut()
+            && last.checked_add(1) == Some(value)
+        {
+            *last = value;
+            return true;
+        }
         if self.contains(value) {
             return false;
         }

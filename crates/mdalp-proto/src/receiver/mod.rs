@@ -93,18 +93,22 @@ impl Receiver {
     /// Takes the store's answer for one chunk.
     pub fn handle_appended(&mut self, now: Instant, append: &Append, stored: Stored) {
         let Append { tid, seq, .. } = *append;
-        self.table.answered(tid, append.opens_range);
+        let new = match stored {
+            Stored::New => Some(true),
+            Stored::Duplicate { .. } => Some(false),
+            Stored::Failed => None,
+        };
+        if self.table.answered(now, append, new, &self.config) {
+            self.events.push_back(Event::Active { tid });
+        }
         let held = match stored {
             Stored::New => {
                 self.counters.stored += 1;
-                self.table.insert_seq(now, tid, seq.0, true, &self.config);
-                self.announce(now, tid);
                 append.crc
             }
             Stored::Duplicate { crc } => {
                 self.counters.duplicates += 1;
                 self.counters.conflicts += u64::from(crc != append.crc);
-                self.table.insert_seq(now, tid, seq.0, false, &self.config);
                 crc
             }
             Stored::Failed => {
@@ -222,6 +226,7 @@ impl Receiver {
         let crc = self.check(tid, seq, claimed, data)?;
         self.counters.chunks += 1;
         let idle = self.config.idle;
+        let limit = self.table.limit(&self.config);
         let transaction = if let Some(transaction) = self.table.get_mut(tid) {
             transaction
         } else {
@@ -241,7 +246,7 @@ impl Receiver {
             self.ack(Ack { local, to: from, tid, seq, crc: None });
             return Ok(());
         }
-        let Some(opens_range) = self.table.take(tid, local, seq.0, &self.config) else {
+        let Some(opens_range) = transaction.take(local, seq.0, limit) else {
             return Err(|c| &mut c.drop_ranges);
         };
         let data = bytes.len() - data.len()..bytes.len();
@@ -323,14 +328,6 @@ impl Receiver {
     fn ack(&mut self, ack: Ack) {
         self.counters.acks += 1;
         self.acks.push_back(ack);
-    }
-
-    fn announce(&mut self, now: Instant, tid: TransactionId) {
-        let Some(transaction) = self.table.get_mut(tid) else { return };
-        if now >= transaction.announced + ACTIVE_INTERVAL {
-            transaction.announced = now;
-            self.events.push_back(Event::Active { tid });
-        }
     }
 
     fn report_evicted(&mut self) {

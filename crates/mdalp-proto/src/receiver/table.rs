@@ -4,7 +4,7 @@
 //! transaction's duplicates take the way through the store, and that is all.
 
 use super::owner::Owners;
-use super::{Config, Local};
+use super::{ACTIVE_INTERVAL, Append, Config, Local};
 use crate::ids::TransactionId;
 use crate::ranges::RangeSet;
 use crate::source::{Prefix, is_local};
@@ -35,7 +35,7 @@ pub(super) struct Transaction {
     /// When it was last said to be active.
     pub(super) announced: Instant,
     pub(super) owners: Owners,
-    /// What the store has confirmed. Change it through [`Table::insert_seq`].
+    /// What the store has confirmed. Changed by [`Table::answered`] alone.
     durable: RangeSet,
     /// Ranges that were confirmed but are not in `durable` any more, to save memory.
     forgotten: usize,
@@ -58,6 +58,24 @@ impl Transaction {
     /// How many ranges there would be if all that may open one did.
     fn ranges_at_most(&self) -> usize {
         self.durable.range_count() + self.forgotten + self.opening as usize
+    }
+
+    /// Counts chunk `seq` as under way, unless there is no room for the range that it may open:
+    /// more than `limit` (H45). Says whether it may open one.
+    pub(super) fn take(&mut self, local: Local, seq: u64, limit: usize) -> Option<bool> {
+        let last = self.owners.last_seq(local)?;
+        // A run of chunks opens one range, also while the store has answered for none of them.
+        let follows = last.and_then(|last| last.checked_add(1)) == Some(seq);
+        let opens = !follows && self.durable.would_open_range(seq);
+        if opens && self.ranges_at_most() >= limit {
+            return None;
+        }
+        if let Some(last) = self.owners.last_seq(local) {
+            *last = Some(seq);
+        }
+        self.pending += 1;
+        self.opening += u32::from(opens);
+        Some(opens)
     }
 
     /// New chunks a minute.
@@ -196,49 +214,21 @@ impl Table {
         }
     }
 
-    /// Counts chunk `seq` as under way, unless there is no room for the range that it may open
-    /// (H45). Says whether it may open one.
-    pub(super) fn take(
-        &mut self,
-        tid: TransactionId,
-        local: Local,
-        seq: u64,
-        config: &Config,
-    ) -> Option<bool> {
-        let transaction = self.transactions.get_mut(&tid)?;
-        let last = transaction.owners.last_seq(local)?;
-        // A run of chunks opens one range, also while the store has answered for none of them.
-        let follows = last.and_then(|last| last.checked_add(1)) == Some(seq);
-        let opens = !follows && transaction.durable.would_open_range(seq);
-        if opens && transaction.ranges_at_most() >= limit(self.ranges, config) {
-            return None;
-        }
-        if let Some(last) = transaction.owners.last_seq(local) {
-            *last = Some(seq);
-        }
-        transaction.pending += 1;
-        transaction.opening += u32::from(opens);
-        Some(opens)
-    }
-
-    /// The store has answered for a chunk that was [taken](Self::take).
-    pub(super) fn answered(&mut self, tid: TransactionId, opened: bool) {
-        if let Some(transaction) = self.transactions.get_mut(&tid) {
-            transaction.pending = transaction.pending.saturating_sub(1);
-            transaction.opening = transaction.opening.saturating_sub(u32::from(opened));
-        }
-    }
-
-    /// Notes that the store holds chunk `seq`; `new` if it did not before.
-    pub(super) fn insert_seq(
+    /// Takes the store's answer for a chunk that was [taken](Transaction::take): `held` says whether
+    /// it is new, and is `None` if it is not held. Returns whether to say that the transaction is
+    /// active.
+    pub(super) fn answered(
         &mut self,
         now: Instant,
-        tid: TransactionId,
-        seq: u64,
-        new: bool,
+        append: &Append,
+        held: Option<bool>,
         config: &Config,
-    ) {
-        let Some(transaction) = self.transactions.get_mut(&tid) else { return };
+    ) -> bool {
+        let (tid, seq) = (append.tid, append.seq.0);
+        let Some(transaction) = self.transactions.get_mut(&tid) else { return false };
+        transaction.pending = transaction.pending.saturating_sub(1);
+        transaction.opening = transaction.opening.saturating_sub(u32::from(append.opens_range));
+        let Some(new) = held else { return false };
         let before = transaction.durable.range_count();
         // After failures of the store a run may have holes that were not counted. What is not noted
         // here is still in the store.
@@ -248,7 +238,7 @@ impl Table {
         }
         self.ranges = self.ranges + transaction.durable.range_count() - before;
         if !new {
-            return;
+            return false;
         }
         transaction.new_chunks += 1;
         transaction.last_new = now;
@@ -257,6 +247,16 @@ impl Table {
             transaction.check = now + config.quiet;
             self.checks.insert((transaction.check, tid));
         }
+        let announce = now >= transaction.announced + ACTIVE_INTERVAL;
+        if announce {
+            transaction.announced = now;
+        }
+        announce
+    }
+
+    /// How many ranges a transaction may have now.
+    pub(super) fn limit(&self, config: &Config) -> usize {
+        limit(self.ranges, config)
     }
 
     /// Looks at the next transaction that is to be looked at by `now`; what it found, or nothing any

@@ -32,8 +32,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn note_chunk(&mut self, seq: u64, len: u64, receiver: ReceiverId, now: UnixMillis) {
-        self.held.insert(seq);
+    /// Counts a chunk that was just entered into `held`.
+    pub(super) fn count_chunk(
+        &mut self,
+        seq: u64,
+        len: u64,
+        receiver: ReceiverId,
+        now: UnixMillis,
+    ) {
         self.bytes += len;
         // The log's clock is coarse; no chunk came before its transaction began.
         let begun = self.info.as_ref().map(|info| info.begun);

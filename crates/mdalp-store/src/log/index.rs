@@ -39,6 +39,8 @@ impl Entry {
 pub(super) struct MemoryIndex {
     entries: Vec<Entry>,
     sorted: usize,
+    /// The number of the last entry: reading it there would wait for memory each time.
+    last: u64,
 }
 
 impl MemoryIndex {
@@ -48,13 +50,15 @@ impl MemoryIndex {
             // A quarter more instead of doubling keeps a chunk below 24 bytes.
             self.entries.reserve_exact((len / 4).max(4));
         }
-        let ascending = self.entries.last().is_none_or(|last| last.seq < entry.seq);
+        let ascending = len == 0 || self.last < entry.seq;
+        self.last = entry.seq;
         self.entries.push(entry);
         if self.sorted == len && ascending {
             self.sorted = len + 1;
         } else if len - self.sorted > (self.sorted / 16).max(1024) {
             self.entries.sort_by_key(|entry| entry.seq);
             self.sorted = self.entries.len();
+            self.last = self.entries.last().map_or(0, |last| last.seq);
         }
     }
 

@@ -40,18 +40,34 @@ enum Identified<F> {
     Unusable,
 }
 
+fn read_header(file: &impl DiskFile) -> io::Result<FileHeader> {
+    let mut bytes = [0; START as usize];
+    let count = file.read_at(&mut bytes, 0)?;
+    Ok(file_header(&bytes[..count]))
+}
+
+/// Which store this is, if there are segments of several: that of the newest. Its own next segment
+/// will be newer still, so that the answer stays the same.
+fn store_of<D: Disk>(disk: &D, numbers: &[u64]) -> Option<u64> {
+    numbers.iter().rev().find_map(|&number| {
+        let header = read_header(&disk.open(number, Access::Read).ok()?).ok()?;
+        match header {
+            FileHeader::Segment { id, .. } if id.number == number => Some(id.store),
+            _ => None,
+        }
+    })
+}
+
 /// Reads a file's header; what is wrong with it goes into `damage`.
 fn identify<F: DiskFile>(
     file: F,
     number: u64,
-    store: &mut Option<u64>,
+    store: Option<u64>,
     damage: &mut Vec<Damage>,
 ) -> Result<Identified<F>, OpenError> {
-    let mut bytes = [0; START as usize];
     let reading = failed("reading a segment");
-    let count = file.read_at(&mut bytes, 0).map_err(&reading)?;
     let mut report = |kind| damage.push(Damage { segment: number, offset: 0, kind, chunk: None });
-    match file_header(&bytes[..count]) {
+    match read_header(&file).map_err(&reading)? {
         FileHeader::Newer(found) => {
             Err(OpenError::Newer { segment: number, found, supported: VERSION })
         }
@@ -63,7 +79,7 @@ fn identify<F: DiskFile>(
             Ok(Identified::Unusable)
         }
         FileHeader::Segment { id, .. }
-            if id.number != number || *store.get_or_insert(id.store) != id.store =>
+            if id.number != number || store.is_some_and(|store| store != id.store) =>
         {
             report(DamageKind::Foreign);
             Ok(Identified::Unusable)
@@ -83,15 +99,16 @@ pub(crate) fn load_read_only<D: Disk>(
 ) -> Result<(Catalog<D::File>, Vec<Damage>), OpenError> {
     let mut catalog = Catalog::new();
     let mut damage = Vec::new();
-    let mut store = None;
-    for number in disk.list().map_err(failed("listing the data directory"))? {
+    let numbers = disk.list().map_err(failed("listing the data directory"))?;
+    let store = store_of(disk, &numbers);
+    for number in numbers {
         let file = match disk.open(number, Access::Read) {
             Ok(file) => file,
             // Removed since it was listed: nothing in it was needed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed("opening a segment")(error)),
         };
-        let Identified::Segment(file, id) = identify(file, number, &mut store, &mut damage)? else {
+        let Identified::Segment(file, id) = identify(file, number, store, &mut damage)? else {
             continue;
         };
         let reading = failed("reading a segment");
@@ -206,12 +223,12 @@ impl<D: Disk> SegmentLog<D> {
             active: None,
         };
         let numbers = disk.list().map_err(failed("listing the data directory"))?;
-        let mut store = None;
+        let store = store_of(&disk, &numbers);
         let mut files = Vec::new();
         for &number in &numbers {
             let file = disk.open(number, Access::Write).map_err(failed("opening a segment"))?;
             let damage = &mut opening.recovery.damage;
-            match identify(file, number, &mut store, damage)? {
+            match identify(file, number, store, damage)? {
                 Identified::Segment(file, id) => files.push((file, id)),
                 Identified::Blank => opening.remove(number)?,
                 Identified::Unusable => {}

@@ -31,9 +31,9 @@ impl Contents {
             kind::CHUNK => {
                 let clock = self.clock;
                 let (facts, index) = self.part(tid);
-                if !facts.held.contains(header.seq) {
+                if facts.held.insert(header.seq) {
                     let receiver = ReceiverId(header.receiver);
-                    facts.note_chunk(header.seq, body.len() as u64, receiver, clock);
+                    facts.count_chunk(header.seq, body.len() as u64, receiver, clock);
                     let offset = u32::try_from(offset).ok()?;
                     index.push(Entry { seq: header.seq, offset, crc: header.crc });
                 }

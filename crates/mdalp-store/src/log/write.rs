@@ -2,15 +2,15 @@
 //!
 //! Does not recover ([`super::open`]) and does not change segments ([`super::roll`]).
 
+use std::collections::btree_map::Entry;
 use std::io;
 
 use mdalp_proto::ids::TransactionId;
 
-use super::catalog::Facts;
+use super::catalog::{Facts, Transaction};
 use super::format::{HEADER, Header, kind};
-use super::index::Entry;
 use super::scan::open_part;
-use super::{Inner, Poison, SegmentLog};
+use super::{Inner, Poison, SegmentLog, index};
 use crate::disk::{Disk, DiskFile, write_all_at};
 use crate::types::{
     AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, UnixMillis,
@@ -55,7 +55,7 @@ impl<F: DiskFile> Inner<F> {
     }
 
     /// What becomes of a chunk that is not to be written; `None` if it is.
-    fn answer(&self, chunk: &NewChunk<'_>, before: &[NewChunk<'_>]) -> Option<AppendResult> {
+    fn answer(&self, chunk: &NewChunk<'_>) -> Option<AppendResult> {
         let Some(transaction) = self.catalog.transactions.get(&chunk.tid) else {
             return (self.room < Room::All).then_some(Err(AppendError::Full));
         };
@@ -64,12 +64,7 @@ impl<F: DiskFile> Inner<F> {
             return Some(Err(AppendError::Released));
         }
         if facts.held.contains(chunk.seq.0) {
-            // If no segment has it, it came earlier in the same batch.
-            let same =
-                |earlier: &&NewChunk<'_>| (earlier.tid, earlier.seq) == (chunk.tid, chunk.seq);
-            let crc = self.catalog.crc_of(chunk.tid, chunk.seq.0);
-            let crc = crc.or_else(|| before.iter().find(same).map(|earlier| earlier.crc));
-            return Some(crc.map(|crc| Appended::Duplicate { crc }).ok_or(AppendError::Damaged));
+            return Some(self.duplicate(chunk, [].iter()));
         }
         (self.room == Room::Nothing).then_some(Err(AppendError::Full))
     }
@@ -87,14 +82,85 @@ impl<F: DiskFile> Inner<F> {
         }
     }
 
-    fn note_chunk(&mut self, now: UnixMillis, chunk: &NewChunk<'_>, offset: u64) {
-        let NewChunk { tid, seq, receiver, crc, data } = *chunk;
-        self.note(tid, |facts| facts.note_chunk(seq.0, data.len() as u64, receiver, now));
+    /// Notes that the chunks of `run`, all of one transaction, are held. Adds a result for each:
+    /// `New` for those to be written now. `before` came earlier in the same batch.
+    fn take(
+        &mut self,
+        run: &[NewChunk<'_>],
+        before: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        let Some(&NewChunk { tid, .. }) = run.first() else { return };
+        let transaction = match self.catalog.transactions.entry(tid) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) if self.room == Room::All => entry.insert(Transaction::default()),
+            Entry::Vacant(_) => return results.extend(run.iter().map(|_| Err(AppendError::Full))),
+        };
+        if transaction.facts.release.is_some() {
+            return results.extend(run.iter().map(|_| Err(AppendError::Released)));
+        }
+        let first = results.len();
+        let held = &mut transaction.facts.held;
+        let mut all_new = true;
+        results.extend(run.iter().map(|chunk| {
+            let new = held.insert(chunk.seq.0);
+            all_new &= new;
+            if new { Ok(Appended::New) } else { Err(AppendError::Damaged) }
+        }));
+        if all_new {
+            return;
+        }
+        for (at, chunk) in run.iter().enumerate() {
+            if results[first + at] != Ok(Appended::New) {
+                results[first + at] = self.duplicate(chunk, before.iter().chain(&run[..at]));
+            }
+        }
+    }
+
+    /// What becomes of a chunk that is held. If no segment has it, it came `before` in the same batch.
+    fn duplicate<'a>(
+        &self,
+        chunk: &NewChunk<'_>,
+        mut before: impl Iterator<Item = &'a NewChunk<'a>>,
+    ) -> AppendResult {
+        let same = |earlier: &&NewChunk<'_>| (earlier.tid, earlier.seq) == (chunk.tid, chunk.seq);
+        let crc = self.catalog.crc_of(chunk.tid, chunk.seq.0);
+        let crc = crc.or_else(|| before.find(same).map(|earlier| earlier.crc));
+        crc.map(|crc| Appended::Duplicate { crc }).ok_or(AppendError::Damaged)
+    }
+
+    /// Counts the new ones among chunks that were written from `offset` on.
+    fn note_chunks(
+        &mut self,
+        now: UnixMillis,
+        piece: &[NewChunk<'_>],
+        results: &[AppendResult],
+        mut offset: u64,
+    ) {
         let Some(active) = &self.active else { return };
-        if let Some(segment) = self.catalog.segments.get_mut(&active.number) {
-            // Segments are at most 1 GiB and a record more.
-            let entry = Entry { seq: seq.0, offset: offset as u32, crc };
-            open_part(&mut segment.parts, tid).1.push(entry);
+        let Some(segment) = self.catalog.segments.get_mut(&active.number) else { return };
+        let mut results = results.iter();
+        for run in piece.chunk_by(|a, b| a.tid == b.tid) {
+            let new = run.iter().zip(&mut results);
+            let mut new = new.filter(|(_, result)| **result == Ok(Appended::New)).peekable();
+            if new.peek().is_none() {
+                continue;
+            }
+            let tid = run[0].tid;
+            let transaction = self.catalog.transactions.entry(tid).or_default();
+            if transaction.segments.last() != Some(&active.number) {
+                transaction.segments.push(active.number);
+            }
+            let (facts, index) = open_part(&mut segment.parts, tid);
+            for (chunk, _) in new {
+                let NewChunk { seq, receiver, crc, data, .. } = *chunk;
+                transaction.facts.count_chunk(seq.0, data.len() as u64, receiver, now);
+                facts.held.insert(seq.0);
+                facts.count_chunk(seq.0, data.len() as u64, receiver, now);
+                // Segments are at most 1 GiB and a record more.
+                index.push(index::Entry { seq: seq.0, offset: offset as u32, crc });
+                offset += record_len(chunk);
+            }
         }
     }
 }
@@ -141,7 +207,7 @@ impl<D: Disk> SegmentLog<D> {
             }
             if inner.room == Room::Nothing {
                 // Chunks that are held need no room and are still acknowledged.
-                let answer = |chunk| inner.answer(chunk, &[]).unwrap_or(Err(AppendError::Full));
+                let answer = |chunk| inner.answer(chunk).unwrap_or(Err(AppendError::Full));
                 results.extend(rest.iter().map(answer));
                 return;
             }
@@ -179,47 +245,47 @@ impl<D: Disk> SegmentLog<D> {
             active.contents.clock = now;
             Header::of(kind::CLOCK, 0, now.0, 0, &[]).encode(seed, &[], &mut inner.buf);
         }
-        let mut offset = active.end + inner.buf.len() as u64;
-        let mut new = 0;
-        for (at, chunk) in piece.iter().enumerate() {
-            let answer = inner.answer(chunk, &piece[..at]);
-            if answer.is_none() {
-                let NewChunk { tid, seq, receiver, crc, data } = *chunk;
-                debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
-                inner.catalog.transactions.entry(tid).or_default().facts.held.insert(seq.0);
-                Header {
-                    kind: kind::CHUNK,
-                    receiver: receiver.0,
-                    len: data.len() as u32,
-                    tid: tid.0,
-                    seq: seq.0,
-                    crc,
-                }
-                .encode(seed, data, &mut inner.buf);
-                new += 1;
-            }
-            results.push(answer.unwrap_or(Ok(Appended::New)));
+        let offset = active.end + inner.buf.len() as u64;
+        let mut start = 0;
+        // Chunks of one transaction mostly come in runs: one look-up for each run.
+        for run in piece.chunk_by(|a, b| a.tid == b.tid) {
+            inner.take(run, &piece[..start], results);
+            start += run.len();
         }
-        if new == 0 {
-            return;
-        }
-        let written = self.write(inner).is_ok();
+        let before = inner.buf.len();
         for (chunk, result) in piece.iter().zip(&results[first..]) {
             if *result != Ok(Appended::New) {
                 continue;
             }
-            if written {
-                inner.note_chunk(now, chunk, offset);
-                offset += record_len(chunk);
-            } else if let Some(transaction) = inner.catalog.transactions.get_mut(&chunk.tid) {
+            let NewChunk { tid, seq, receiver, crc, data } = *chunk;
+            debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
+            Header {
+                kind: kind::CHUNK,
+                receiver: receiver.0,
+                len: data.len() as u32,
+                tid: tid.0,
+                seq: seq.0,
+                crc,
+            }
+            .encode(seed, data, &mut inner.buf);
+        }
+        if inner.buf.len() == before {
+            return;
+        }
+        if self.write(inner).is_ok() {
+            inner.note_chunks(now, piece, &results[first..], offset);
+            return;
+        }
+        for (chunk, result) in piece.iter().zip(&results[first..]) {
+            if *result == Ok(Appended::New)
+                && let Some(transaction) = inner.catalog.transactions.get_mut(&chunk.tid)
+            {
                 transaction.facts.held.remove(chunk.seq.0);
             }
         }
-        if !written {
-            inner.catalog.transactions.retain(|_, transaction| !transaction.segments.is_empty());
-            results.truncate(first);
-            results.resize(first + piece.len(), Err(AppendError::Poisoned));
-        }
+        inner.catalog.transactions.retain(|_, transaction| !transaction.segments.is_empty());
+        results.truncate(first);
+        results.resize(first + piece.len(), Err(AppendError::Poisoned));
     }
 
     /// Writes the buffer behind the last record and flushes it. After a failure nobody knows what is

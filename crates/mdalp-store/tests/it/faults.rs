@@ -2,7 +2,7 @@
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_store::conformance::chunk;
-use mdalp_store::disk::Disk;
+use mdalp_store::disk::{Access, Disk, DiskFile};
 use mdalp_store::disk::mem::{Failure, MemDisk, Op};
 use mdalp_store::{
     AppendError, ChunkLog, DamageKind, Durability, Limits, OpenError, Options, Query, Reader,
@@ -264,4 +264,24 @@ fn a_second_writer_is_refused() {
     assert!(matches!(SegmentLog::open(disk.clone(), fsync()), Err(OpenError::Locked)));
     drop(log);
     open(&disk, fsync());
+}
+
+#[test]
+fn among_segments_of_two_stores_opening_again_chooses_the_same() {
+    let (stranger, disk) = (MemDisk::new(), MemDisk::new());
+    drop(open(&disk, fsync()));
+    let log = open(&stranger, Options { new_store_id: 77, ..fsync() });
+    workload(&log, &mut Promises::default());
+    let newest = stranger.list().unwrap().into_iter().max().unwrap();
+    let from = stranger.open(newest, Access::Read).unwrap();
+    let mut bytes = vec![0; from.len().unwrap() as usize];
+    from.read_at(&mut bytes, 0).unwrap();
+    let to = disk.create(newest).unwrap();
+    to.write_at(&bytes, 0).unwrap();
+
+    // The first segment is empty and goes, and with it all that said whose directory it was.
+    let mut promises = Promises::default();
+    promises.append(&open(&disk, fsync()), 1, &[(9, 1), (9, 2)]);
+    promises.check(&open(&disk, fsync()));
+    promises.check(&Reader::open(&disk).unwrap());
 }
