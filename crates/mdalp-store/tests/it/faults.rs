@@ -2,8 +2,8 @@
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_store::conformance::chunk;
-use mdalp_store::disk::{Access, Disk, DiskFile};
 use mdalp_store::disk::mem::{Failure, MemDisk, Op};
+use mdalp_store::disk::{Access, Disk, DiskFile};
 use mdalp_store::{
     AppendError, ChunkLog, DamageKind, Durability, Limits, OpenError, Options, Query, Reader,
     SegmentLog, StoreError, TransactionInfo, Transactions, UnixMillis,
