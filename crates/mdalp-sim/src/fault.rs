@@ -265,7 +265,7 @@ impl Fault {
     /// Whether it can neither lose nor delay anything by more than an eighth of `round_trip` (23).
     pub(crate) fn is_lossless(&self, round_trip: Duration) -> bool {
         match *self {
-            Self::Duplicate { .. } | Self::Reorder { .. } | Self::Rebind { times: 0, .. } => true,
+            Self::Duplicate { .. } => true,
             Self::Jitter { ms: jitter } => ms(2 * jitter) <= round_trip / 8,
             _ => false,
         }

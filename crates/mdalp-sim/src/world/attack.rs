@@ -12,6 +12,9 @@ use mdalp_proto::wire::{encode_ack, encode_data_header, encode_intent};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+/// Datagrams that one attacker sends in all.
+const MOST: u64 = 1500;
+
 #[derive(Debug)]
 pub(crate) struct Attacker {
     kind: Attack,
@@ -62,8 +65,13 @@ impl Attacker {
         SocketAddrV4::new(Ipv4Addr::new(45, b, c, d), port)
     }
 
-    /// Sends one datagram. `secrets`: the client's transaction, its number of chunks, a receiver.
-    pub(crate) fn send(&mut self, net: &mut Net, secrets: (u64, u64, Option<SocketAddrV4>)) {
+    /// Sends one datagram; `false` when it gives up. `secrets`: the client's transaction, its number of
+    /// chunks, a receiver.
+    pub(crate) fn send(
+        &mut self,
+        net: &mut Net,
+        secrets: (u64, u64, Option<SocketAddrV4>),
+    ) -> bool {
         self.sent += 1;
         self.out.clear();
         let client = net.homes[0];
@@ -130,6 +138,7 @@ impl Attacker {
             }
         };
         net.inject(from, to, &self.out);
+        self.sent < MOST
     }
 
     fn chunk(&mut self, tid: TransactionId, seq: u64) {

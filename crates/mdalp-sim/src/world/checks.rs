@@ -215,11 +215,13 @@ impl Truth {
     }
 
     /// 13 and 14: ids are never issued twice, and one address gets one id until it is claimed.
-    pub(crate) fn i13_assignment(&mut self, to: SocketAddrV4, tid: u64, life: u32) {
+    /// Unless a flood made the orchestrator forget some, `evicted` in all.
+    pub(crate) fn i13_assignment(&mut self, to: SocketAddrV4, tid: u64, life: u32, evicted: u64) {
         let window = self.orchestrator_limits.repeat_window;
         let before = self.answered.get(&to).copied();
         if let Some((old, when, its_life)) = before
             && life == its_life
+            && evicted == 0
             && self.now - when < window
             && !self.claimed.contains(&old)
             && old != tid

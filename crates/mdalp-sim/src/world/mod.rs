@@ -333,7 +333,9 @@ impl World {
     fn attack(&mut self, at: u16) {
         let Some(attacker) = self.attackers.get_mut(usize::from(at)) else { return };
         let secrets = self.clients.first().map(Client::secrets).unwrap_or_default();
-        attacker.send(&mut self.net, secrets);
+        if !attacker.send(&mut self.net, secrets) {
+            return;
+        }
         let next = self.net.now + attacker.every;
         self.net.at(next, Due::Attack(at));
     }

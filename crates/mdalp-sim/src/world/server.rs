@@ -89,6 +89,9 @@ impl Server {
         if !self.receivers.is_empty() && self.store.open(&self.receivers).is_err() {
             let (server, life) = (self.index, self.life);
             net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
+            let mut rng = net.rng.clone();
+            self.store.die(true, &mut rng);
+            net.rng = rng;
             return;
         }
         self.store.check_recovery(truth);
@@ -230,6 +233,10 @@ impl Server {
         let mut results = std::mem::take(&mut self.results);
         self.store.append(net, truth, &batch, &mut results);
         net.note(Note::Committed { server: self.index, chunks: batch.len() as u64 });
+        if self.store.is_poisoned() {
+            self.committing = batch;
+            return self.fail(net, setup);
+        }
         for (pending, result) in batch.iter().zip(&results) {
             let stored = match *result {
                 Ok(Appended::New) => Stored::New,
@@ -260,14 +267,16 @@ impl Server {
             self.store.check_power_cut(truth, &mut rng);
             net.rng = rng;
         }
-        if self.store.is_poisoned() {
-            self.stop(net, false);
-            let (server, life) = (self.index, self.life);
-            net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
-            return;
-        }
         self.begin_commit(net, truth, setup);
         self.after(net, truth, setup, None);
+    }
+
+    /// The store takes no more: the process says so, ends, and is started again by whoever watches
+    /// it. The disk may have lost what was not flushed.
+    fn fail(&mut self, net: &mut Net, setup: &Setup) {
+        self.stop(net, true);
+        let (server, life) = (self.index, self.life);
+        net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
     }
 
     /// The timer is due.
@@ -345,6 +354,9 @@ impl Server {
             }
         }
         self.drain_orchestrator(net, truth, setup);
+        if self.store.is_poisoned() {
+            return self.fail(net, setup);
+        }
         if let Some(receiver) = &self.receiver {
             let (transactions, ranges) = (receiver.transactions(), receiver.ranges());
             truth.i17_receiver_memory(transactions, ranges, self.waiting_bytes);
@@ -369,7 +381,8 @@ impl Server {
         let host = setup.receivers.len();
         while let Some(transmit) = orchestrator.poll_transmit() {
             let to = v4(transmit.to);
-            truth.i13_assignment(to, transmit.tid.0, self.life);
+            let evicted = orchestrator.counters().evicted;
+            truth.i13_assignment(to, transmit.tid.0, self.life, evicted);
             net.send_down(host, to, &transmit.datagram);
         }
         truth.i17_orchestrator_memory(orchestrator.queued(), orchestrator.live());
