@@ -141,7 +141,8 @@ impl World {
                     assert!(self.live.insert(tid) || !self.has_room(), "13: live ids are unique");
                     let ended = self.ended.get(&tid);
                     let rested = |at: &Instant| self.now.since(*at) >= Duration::from_secs(600);
-                    assert!(ended.is_none_or(rested), "13: nor is a recent one given again");
+                    let rested = ended.is_none_or(rested) || !self.has_room();
+                    assert!(rested, "13: nor is a recent one given again");
                     assert!(!receivers.is_empty());
                     self.assigned.push(tid);
                 }

@@ -116,7 +116,9 @@ impl World {
         let at = usize::from(script.below(4)) % self.peers.len();
         match script.below(12) {
             0..=3 => self.acknowledge(at, script.byte()),
-            4 | 5 => self.pass(Duration::from_nanos(script.nanos() % 40_000_000_000)),
+            4 | 5 => {
+                self.pass(Duration::from_nanos(script.nanos() % 40_000_000_000));
+            }
             6 => {
                 let due = self.transfer.poll_timeout().unwrap_or(self.now);
                 self.pass(due - self.now);
@@ -260,13 +262,13 @@ impl World {
         self.drain();
     }
 
-    /// Lets time pass, serving each timer when it is due.
-    fn pass(&mut self, time: Duration) {
+    /// Lets time pass, serving each timer when it is due; says how many there were.
+    fn pass(&mut self, time: Duration) -> usize {
         let until = self.now + time;
-        for _ in 0..100_000 {
+        for wakeups in 0..100_000 {
             let Some(due) = self.transfer.poll_timeout().filter(|&due| due <= until) else {
                 self.now = self.now.max(until);
-                return;
+                return wakeups;
             };
             self.now = self.now.max(due);
             self.transfer.handle_timeout(self.now);
@@ -393,7 +395,9 @@ impl World {
     /// From now on nobody answers: the transfer ends by its own limits (20).
     pub(super) fn fall_silent(&mut self) {
         let limit = self.last_progress.max(self.now) + self.fail_after + SECOND * 5;
-        self.pass(limit - self.now);
+        let wakeups = self.pass(limit - self.now);
+        // 22: backing off, each receiver is asked about every three seconds.
+        assert!(wakeups <= 150 * self.peers.len(), "{wakeups} wake-ups in silence");
         assert!(self.is_over(), "20: still going {:?} after the last progress", self.fail_after);
     }
 }
