@@ -43,7 +43,7 @@ fn scenario(case: &Case) -> String {
 fn ideal(costs: Costs, chunks: u64) -> f64 {
     let (mut low, mut high) = (0.0, 1e6);
     while high - low > 1e-4 {
-        let end = (low + high) / 2.0;
+        let end = f64::midpoint(low, high);
         let done: u64 = costs.iter().map(|receiver| done_by(receiver, end)).sum();
         if done >= chunks { high = end } else { low = end }
     }
@@ -124,7 +124,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let scenario = Scenario::parse(&scenario(&case), case.name)?;
         let options = Options { payload: Some(case.payload), ..Options::default() };
         let run = |mode, seed| simulate_with(&scenario, Program::Mdalp(mode), seed, &options);
-        let time = |report: &RunReport| (report.elapsed - report.measuring).as_secs_f64();
+        let time =
+            |report: &RunReport| report.elapsed.saturating_sub(report.measuring).as_secs_f64();
         let reports: Vec<RunReport> = (0..seeds).map(|seed| run(Mode::Adaptive, seed)).collect();
         if let Some(failed) = reports.iter().find(|report| report.end != End::Complete) {
             return Err(format!("{}: a run ended {:?}", case.name, failed.end).into());
