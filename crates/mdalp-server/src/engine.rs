@@ -9,7 +9,7 @@ use crate::inbox::Inbox;
 use crate::keeper::{self, Outcome, Sealed};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
-use crate::port::Input;
+use crate::port::{Input, Port};
 use crate::receiver::ReceiverSide;
 use crate::stats::{Stats, StatsSender, Summary};
 use crate::worker::Worker;
@@ -276,8 +276,10 @@ impl Engine {
         let orchestrator = self.orchestrator.as_ref();
         let receivers = self.receivers.as_ref();
         let machine = orchestrator.map(|side| &side.machine);
-        let unsent = orchestrator.iter().map(|side| side.port.unsent).sum::<u64>()
-            + receivers.iter().flat_map(|side| &side.ports).map(|port| port.unsent).sum::<u64>();
+        let ports = || {
+            let own = orchestrator.iter().map(|side| &side.port);
+            own.chain(receivers.iter().flat_map(|side| &side.ports))
+        };
         Stats {
             ready,
             queued: machine.map_or(0, Orchestrator::queued),
@@ -286,7 +288,8 @@ impl Engine {
             closed: self.closed,
             expired: self.expired,
             pending_bytes: receivers.map_or(0, ReceiverSide::pending),
-            unsent,
+            unsent: ports().map(|port| port.unsent).sum(),
+            dropped: ports().map(Port::dropped).sum(),
             orchestrator: machine.map(|machine| *machine.counters()),
             receivers: receivers.map(|side| *side.machine.counters()),
         }

@@ -13,6 +13,8 @@ mod engine;
 pub mod error;
 mod inbox;
 mod keeper;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod log;
 mod open;
 pub mod orchestrator;

@@ -52,6 +52,8 @@ impl Port {
         let addr = socket.local_addr().map_err(failed(unspecified, "asking for its address"))?;
         let state = UdpSocketState::new((&socket).into())
             .map_err(failed(addr, "setting it up for batches"))?;
+        #[cfg(target_os = "linux")]
+        crate::kernel::tell_less(&socket);
         let socket = tokio::net::UdpSocket::from_std(socket)
             .map_err(failed(addr, "registering with the runtime"))?;
         let outbox = Outbox::default();
@@ -60,6 +62,15 @@ impl Port {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Datagrams that the system dropped because they did not fit into the receive buffer; 0 where
+    /// it does not tell.
+    pub(crate) fn dropped(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        return crate::kernel::drops(&self.socket);
+        #[cfg(not(target_os = "linux"))]
+        0
     }
 
     /// Whether something may be waiting; else the task is woken when it is.
