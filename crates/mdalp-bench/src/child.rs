@@ -65,7 +65,7 @@ impl Server {
 pub(crate) struct Running {
     child: Child,
     pub(crate) addr: SocketAddr,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Running {
@@ -83,15 +83,11 @@ impl Running {
         let mut line = String::new();
         let output = child.stdout.take().ok_or("no output")?;
         BufReader::new(output).read_line(&mut line)?;
-        Ok(Self { child, addr: line.trim().parse()?, dir })
+        Ok(Self { child, addr: line.trim().parse()?, _dir: dir })
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    pub(crate) fn data(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Processor time of all its threads so far.

@@ -6,6 +6,7 @@
 use crate::socket::{Fast, wait};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::wire::{Message, decode, encode_data_header};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -88,6 +89,30 @@ impl Client {
         }
         self.heard = now;
     }
+}
+
+/// One chunk of each transaction, until all are acknowledged.
+pub(crate) fn run_once(load: Load, to: SocketAddr) -> io::Result<()> {
+    let mut socket = Fast::new(UdpSocket::bind("127.0.0.1:0")?, load.offload)?;
+    let mut left: BTreeSet<_> =
+        (0..load.transactions as u64).map(|at| load.first_tid + at).collect();
+    while !left.is_empty() {
+        for &tid in left.iter().take(256) {
+            socket.push(to, |bytes| {
+                encode_data_header(bytes, TransactionId(tid), SequenceNumber(0), None);
+                bytes.extend_from_slice(&DATA);
+            });
+        }
+        socket.flush()?;
+        while wait(std::slice::from_ref(&socket), Duration::from_millis(100))? {
+            socket.receive(|_, datagram, _| {
+                if let Ok(Message::Ack { tid, .. }) = decode(datagram) {
+                    left.remove(&tid.0);
+                }
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Sends to `to` for `time`. `started` is called after `warm_up`, and only from then on acks count.

@@ -1,78 +1,64 @@
-//! Measures.
-#![cfg(target_os = "linux")]
+//! Measures the servers beside the least that the machine could do, and prints the tables of
+//! `docs/benchmarks.md`.
+//!
+//! `cargo run --release -p mdalp-bench -- [all|receiver|rest] [DIR [SECONDS [ROUNDS]]]`; the
+//! data goes to new directories in `DIR`, default `.`, and is removed. Linux alone; servers run on
+//! one processor, the load on another.
 
+#[cfg(target_os = "linux")]
 mod bare;
+#[cfg(target_os = "linux")]
 mod child;
+#[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod rows;
+#[cfg(target_os = "linux")]
 mod socket;
+#[cfg(target_os = "linux")]
+mod store;
 
-use child::{Running, Server};
-use load::Load;
-use mdalp_store::Durability;
-use rustix::thread::{CpuSet, sched_setaffinity};
-use std::error::Error;
-use std::path::Path;
-use std::time::Duration;
+/// The processor that servers run on.
+#[cfg(target_os = "linux")]
+const SERVER_CORE: usize = 1;
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[cfg(target_os = "linux")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.split_first() {
-        Some((first, [core, rest @ ..])) if first == "child" => {
-            pin(core.parse()?)?;
-            Server::serve(rest)
-        }
-        _ => probe(&words),
+    if let Some((first, [core, rest @ ..])) = words.split_first()
+        && first == "child"
+    {
+        pin(core.parse()?)?;
+        return child::Server::serve(rest);
     }
-}
-
-fn pin(core: usize) -> Result<(), Box<dyn Error>> {
-    let mut set = CpuSet::new();
-    set.set(core);
-    Ok(sched_setaffinity(None, &set)?)
-}
-
-fn probe(words: &[String]) -> Result<(), Box<dyn Error>> {
-    let dir = words.first().ok_or("DIR")?;
-    let num = |at: usize, default: usize| words.get(at).map_or(Ok(default), |w| w.parse());
-    let sockets = num(1, 16)?;
-    let transactions = num(2, 16)?;
-    let in_flight = num(3, 1024)?;
-    let seconds = num(4, 2)?;
-    let which = words.get(5).map_or("", |w| w);
+    let word = |at: usize, default| words.get(at).map_or(default, String::as_str);
+    let setup = rows::Setup {
+        dir: std::path::Path::new(word(1, ".")),
+        time: std::time::Duration::from_secs_f64(word(2, "3").parse()?),
+        rounds: word(3, "3").parse()?,
+    };
     pin(0)?;
-    for offload in [false, true] {
-        for server in [
-            Server::Bare { offload },
-            Server::Receiver(Durability::Process),
-            Server::Receiver(Durability::Fsync),
-        ] {
-            if !format!("{server:?} {offload}").contains(which) {
-                continue;
-            }
-            let running = Running::start(server, Path::new(dir), 1)?;
-            let load = Load { sockets, transactions, in_flight, offload, first_tid: 10_000 };
-            let mut before = Duration::ZERO;
-            let outcome = load::run(
-                load,
-                running.addr,
-                Duration::from_millis(500),
-                Duration::from_secs(seconds as u64),
-                || before = running.processor_time().unwrap_or_default(),
-            )?;
-            let cpu = running.processor_time()?.saturating_sub(before);
-            println!(
-                "{:40} {:9.0} acks/s  {:6.3} us cpu/ack  p50 {} p99 {} us  lost {} cpu {:.0}%  rss {} MiB",
-                format!("{server:?} offload={offload}"),
-                outcome.acks as f64 / outcome.seconds,
-                cpu.as_secs_f64() * 1e6 / outcome.acks as f64,
-                outcome.percentile(50.0),
-                outcome.percentile(99.0),
-                outcome.lost,
-                cpu.as_secs_f64() / outcome.seconds * 100.0,
-                running.memory()? >> 20,
-            );
-            let _ = running.data();
-        }
+    let what = word(0, "all");
+    if matches!(what, "all" | "receiver") {
+        rows::print(setup)?;
+    }
+    if matches!(what, "all" | "rest") {
+        println!("\n| | |\n|---|---|");
+        rows::print_flush(setup)?;
+        rows::print_memory(setup)?;
+        store::print(setup)?;
     }
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn pin(core: usize) -> std::io::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("measures on Linux alone");
 }

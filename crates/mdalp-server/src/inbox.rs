@@ -12,14 +12,14 @@ const PLACE: usize = 65_536 + 192;
 
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    meta: [RecvMeta; BATCH_SIZE],
+    meta: Vec<RecvMeta>,
     count: usize,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         let bytes = vec![0; BATCH_SIZE * PLACE];
-        Self { bytes, meta: [RecvMeta::default(); BATCH_SIZE], count: 0 }
+        Self { bytes, meta: vec![RecvMeta::default(); BATCH_SIZE], count: 0 }
     }
 
     /// Replaces the content by what `receive` finds.

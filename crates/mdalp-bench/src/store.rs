@@ -1,0 +1,100 @@
+//! The store alone: opening, reading back, space.
+
+use crate::rows::Setup;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_store::disk::RealDisk;
+use mdalp_store::{
+    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, SegmentLog, UnixMillis, assemble,
+    chunk_crc,
+};
+use std::error::Error;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
+
+const CHUNKS: u64 = 10_000_000;
+const TRANSACTIONS: u64 = 16;
+const BATCH: u64 = 256;
+const DATA: [u8; 100] = [0x5a; 100];
+
+/// Rows about 10 M chunks of 100 bytes in 16 transactions that were received side by side.
+pub(crate) fn print(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir_in(setup.dir)?;
+    let durability = Durability::Process;
+    let options = Options { durability, limits: Limits::NONE, ..Options::new(1) };
+    let open = || -> Result<_, Box<dyn Error>> {
+        Ok(SegmentLog::open(RealDisk::create(dir.path())?, options)?)
+    };
+    let log = open()?;
+    let start = Instant::now();
+    fill(&log)?;
+    let rate = CHUNKS as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "| store: chunks/s appended, `process`, batches of {BATCH}, with sealing | {rate:.0} |"
+    );
+    drop(log);
+    let start = Instant::now();
+    let log = open()?;
+    println!("| store: opening 10 M chunks, ms | {} |", start.elapsed().as_millis());
+
+    let payload = (CHUNKS * DATA.len() as u64) as f64;
+    let start = Instant::now();
+    for tid in 0..TRANSACTIONS {
+        assemble(&log, TransactionId(tid), &mut std::io::sink())?;
+    }
+    let assembled = start.elapsed().as_secs_f64();
+    let (bytes, raw) = read_files(dir.path())?;
+    println!("| store: space, × payload | {:.2} |", bytes as f64 / payload);
+    println!("| store: payload assembled and hashed, MB/s | {:.0} |", payload / assembled / 1e6);
+    println!(
+        "| the same files read and the bytes hashed, MB/s of payload | {:.0} |",
+        payload / raw / 1e6
+    );
+    Ok(())
+}
+
+fn fill(log: &SegmentLog<RealDisk>) -> Result<(), Box<dyn Error>> {
+    let (mut chunks, mut results) = (Vec::new(), Vec::new());
+    let mut next = 0;
+    while next < CHUNKS {
+        chunks.clear();
+        for n in next..(next + BATCH).min(CHUNKS) {
+            let (tid, seq) = (TransactionId(n % TRANSACTIONS), SequenceNumber(n / TRANSACTIONS));
+            let crc = chunk_crc(tid, seq, &DATA);
+            chunks.push(NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA });
+        }
+        next += BATCH;
+        log.append(UnixMillis(next), &chunks, &mut results);
+        if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
+            return Err((*error).into());
+        }
+        if log.needs_prepare() {
+            log.prepare()?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads all files from beginning to end, and hashes what they hold: their bytes and the seconds for
+/// as many as the payload has.
+fn read_files(dir: &Path) -> Result<(u64, f64), Box<dyn Error>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut buffer = vec![0; 1 << 20];
+    let (mut bytes, mut read) = (0, 0);
+    let mut hasher = blake3::Hasher::new();
+    let start = Instant::now();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += entry.metadata()?.blocks() * 512;
+        let mut file = fs::File::open(entry.path())?;
+        while let count @ 1.. = file.read(&mut buffer)? {
+            read += count as u64;
+            if hasher.count() < CHUNKS * DATA.len() as u64 {
+                hasher.update(&buffer[..count]);
+            }
+        }
+    }
+    let _ = (read, hasher.finalize());
+    Ok((bytes, start.elapsed().as_secs_f64()))
+}
