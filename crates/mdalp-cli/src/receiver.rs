@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        server::log(self.verbose);
+        server::prepare(self.verbose)?;
         let spec = self.receiver.spec(&self.name, self.listen, false)?;
         let (sockets, specs) = bind_receivers(&[spec]).map_err(server::failure)?;
         let store = self.receiver.open_store()?;

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        server::log(self.verbose);
+        server::prepare(self.verbose)?;
         let specs: Result<Vec<_>, _> = self
             .receiver
             .iter()

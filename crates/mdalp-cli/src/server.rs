@@ -208,8 +208,33 @@ pub(crate) fn failure(error: ServerError) -> Failure {
     exit.because(error)
 }
 
+/// With fewer file descriptors a server does not start: it would fail in the middle (F31).
+#[cfg(unix)]
+const LEAST_DESCRIPTORS: u64 = 64;
+/// With fewer it may run out of them: each segment of the store is an open file.
+#[cfg(unix)]
+const ENOUGH_DESCRIPTORS: u64 = 1024;
+
+/// Starts the log, and checks what the system allows.
+pub(crate) fn prepare(verbose: u8) -> Result<(), Failure> {
+    log(verbose);
+    #[cfg(unix)]
+    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        if limit < LEAST_DESCRIPTORS {
+            return Err(Exit::Environment.because(format_args!(
+                "this process may have {limit} open files, but a server needs {LEAST_DESCRIPTORS} \
+                 or more; raise the limit with: ulimit -n {ENOUGH_DESCRIPTORS}"
+            )));
+        }
+        if limit < ENOUGH_DESCRIPTORS {
+            tracing::warn!(limit, "few open files are allowed; raise it with ulimit -n");
+        }
+    }
+    Ok(())
+}
+
 /// Sends the servers' log to standard error.
-pub(crate) fn log(verbose: u8) {
+fn log(verbose: u8) {
     let level = match verbose {
         0 => Level::INFO,
         1 => Level::DEBUG,
