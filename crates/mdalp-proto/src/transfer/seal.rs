@@ -14,6 +14,9 @@ use crate::wire::{Seal, Verdict, encode_seal};
 /// How often servers may find something missing that they had acknowledged before they are not
 /// believed any more.
 const MAX_REPAIRS: u32 = 8;
+/// How often an answer that cannot be true of what was sent is asked again before it is believed: a
+/// damaged question or answer looks the same.
+const MAX_DOUBTS: u32 = 5;
 /// Unanswered questions to one receiver before the next is asked.
 const PATIENCE: u32 = 3;
 
@@ -23,6 +26,7 @@ pub(super) struct Sealing {
     digest: Option<[u8; 32]>,
     question: Option<Question>,
     repairs: u32,
+    doubts: u32,
 }
 
 /// A question that is open.
@@ -136,8 +140,18 @@ impl Transfer {
         self.last_progress = now;
         match verdict {
             Verdict::Complete => self.finish(Outcome::Complete { verified: true }),
-            Verdict::Mismatch => self.finish(Outcome::Mismatch),
+            Verdict::Mismatch => self.doubt(now),
             Verdict::Missing(chunks) => self.repair(now, at, &chunks),
+        }
+    }
+
+    /// An answer that cannot be true, unless what the servers hold is wrong: asked again a few times.
+    fn doubt(&mut self, now: Instant) {
+        self.sealing.doubts += 1;
+        if self.sealing.doubts > MAX_DOUBTS {
+            self.finish(Outcome::Mismatch);
+        } else {
+            self.ask(now);
         }
     }
 
@@ -145,8 +159,11 @@ impl Transfer {
     fn repair(&mut self, now: Instant, at: usize, missing: &RangeSet) {
         let chunks = self.layout.chunks();
         let known = missing.last().is_some_and(|last| last < chunks);
+        if !known {
+            return self.doubt(now);
+        }
         self.sealing.repairs += 1;
-        if !known || self.sealing.repairs > MAX_REPAIRS {
+        if self.sealing.repairs > MAX_REPAIRS {
             return self.finish(Outcome::Mismatch);
         }
         self.sealing.question = None;

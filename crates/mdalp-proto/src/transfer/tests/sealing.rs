@@ -103,6 +103,18 @@ fn a_mismatch_and_servers_that_miss_something_for_ever_end_it() {
 }
 
 #[test]
+fn f10_a_damaged_question_or_answer_does_not_end_it() {
+    let (transfer, ..) = run([true, true], |n| {
+        Some(match n {
+            1 | 3 => Verdict::Mismatch,
+            2 => Verdict::Missing(std::iter::once(10..=10).collect()),
+            _ => Verdict::Complete,
+        })
+    });
+    assert_eq!(transfer.outcome(), Some(Outcome::Complete { verified: true }));
+}
+
+#[test]
 fn without_an_answer_it_is_complete_but_unverified() {
     let (transfer, now, _) = run([true, true], |_| None);
     assert_eq!(transfer.outcome(), Some(Outcome::Complete { verified: false }));
