@@ -182,6 +182,11 @@ impl Lane {
             || self.flights.iter().any(|flight| flight.seq == seq)
     }
 
+    /// Whether this receiver has the chunk, is to get it, or was sent it before.
+    pub(crate) fn was_sent(&self, seq: u64) -> bool {
+        self.given_away.contains_key(&seq) || self.has(seq)
+    }
+
     /// These chunks, of so many bytes, were acknowledged in an earlier run.
     pub(crate) fn restore(&mut self, held: &RangeSet, bytes: u64) {
         self.acked = held.clone();

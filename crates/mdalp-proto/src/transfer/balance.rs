@@ -173,7 +173,9 @@ impl Transfer {
             let copies = self.acked.len() > 1;
             let chunks = if what.chunks == 0 {
                 let oldest = self.lanes[what.from].oldest();
-                if copies && oldest.is_some_and(|seq| self.lanes[what.to].has(seq)) {
+                // To each receiver once: passed around, a chunk would be sent again and again in an
+                // outage without the timeouts ever backing off, and nobody would become suspect.
+                if oldest.is_some_and(|seq| self.lanes[what.to].was_sent(seq)) {
                     self.stuck = true;
                     return;
                 }

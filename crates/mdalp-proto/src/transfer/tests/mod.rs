@@ -325,6 +325,24 @@ fn a_receiver_that_has_everything_does_not_wait_for_moves_that_cannot_be_made() 
 }
 
 #[test]
+fn f14_in_an_outage_idle_receivers_do_not_pass_the_last_chunks_around() {
+    for rtt in [0, 5, 160] {
+        // The first has nothing left when it gets dark, the others one chunk each.
+        let until = |count| -> Script {
+            Box::new(move |n, _| if n < count { vec![ms(rtt)] } else { vec![] })
+        };
+        let scripts = vec![until(10), until(9), until(9)];
+        let config = TransferConfig::default();
+        let mut net = Net::with(3000, scripts, Box::new(Adaptive), config, 1);
+        assert_eq!(net.run(), Outcome::NoProgress);
+        for lane in 0..3 {
+            let in_the_dark = net.sent_to(lane) - 9;
+            assert!(in_the_dark <= 50, "{in_the_dark} datagrams to receiver {lane}, RTT {rtt} ms");
+        }
+    }
+}
+
+#[test]
 fn large_chunks_that_nobody_acks_are_given_up_early() {
     let target = |at| Target {
         addr: ReceiverAddr(addr(at)),
