@@ -51,6 +51,8 @@ impl Owners {
         idle: Duration,
     ) -> Result<(), Denied> {
         let Some(owner) = self.0.iter_mut().find(|owner| owner.local == local) else {
+            // Mostly there is one, and there are many transactions.
+            self.0.reserve_exact(1);
             self.0.push(Owner {
                 local,
                 addr: from,

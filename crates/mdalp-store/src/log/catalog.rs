@@ -12,7 +12,7 @@ use mdalp_proto::ranges::RangeSet;
 
 use super::Damage;
 use super::format::{HEADER, Header, SegmentId, kind};
-use super::index::{Cursor, Index, Slice};
+use super::index::{Cursor, Entry, Index, Slice};
 use crate::disk::{DiskFile, read_exact_at};
 use crate::types::{
     ReadError, Receipt, ReceiverId, ReceiverName, Release, Share, State, TransactionInfo,
@@ -56,6 +56,8 @@ impl Facts {
         let at = match self.shares.binary_search_by_key(&receiver, |share| share.receiver) {
             Ok(at) => at,
             Err(at) => {
+                // Most transactions have one or two, and there are many transactions.
+                self.shares.reserve_exact(1);
                 self.shares.insert(at, Share { receiver, ..Share::default() });
                 at
             }
@@ -264,30 +266,42 @@ impl<F: DiskFile> Chunks<F> {
         visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         loop {
+            // The source with the next chunk, the newest of them, and where the others go on: up to
+            // there nobody else has to be asked.
             let mut next = None;
-            for source in &mut self.sources {
-                let entry = source.cursor.peek(&*source.file)?;
-                next = [next, entry.map(|entry| entry.seq)].into_iter().flatten().min();
-            }
-            let Some(seq) = next else { return Ok(()) };
-            let mut done = None;
-            for source in &mut self.sources {
-                let Some(entry) = source.cursor.peek(&*source.file)? else {
-                    continue;
-                };
-                if entry.seq != seq {
-                    continue;
+            let mut others = None;
+            for (at, source) in self.sources.iter_mut().enumerate() {
+                let Some(Entry { seq, .. }) = source.cursor.peek(&*source.file)? else { continue };
+                match next {
+                    Some((first, _)) if first <= seq => {
+                        others = Some(others.map_or(seq, |other: u64| other.min(seq)));
+                    }
+                    _ => {
+                        others = next.map(|(first, _)| first).or(others);
+                        next = Some((seq, at));
+                    }
                 }
+            }
+            let Some((first, at)) = next else { return Ok(()) };
+            let source = &mut self.sources[at];
+            while let Some(Entry { seq, offset, .. }) = source.cursor.peek(&*source.file)?
+                && (seq == first || others.is_none_or(|other| seq < other))
+            {
                 source.cursor.advance();
-                if done.is_none() {
-                    let data = source.chunk(self.tid, seq, u64::from(entry.offset));
-                    done = data?.map(|data| visit(SequenceNumber(seq), data));
+                match source
+                    .chunk(self.tid, seq, offset.into())?
+                    .map(|data| visit(SequenceNumber(seq), data))
+                {
+                    Some(ControlFlow::Continue(())) => {}
+                    Some(ControlFlow::Break(())) => return Ok(()),
+                    None => return Err(ReadError::Damaged { seq: SequenceNumber(seq) }),
                 }
             }
-            match done {
-                Some(ControlFlow::Continue(())) => {}
-                Some(ControlFlow::Break(())) => return Ok(()),
-                None => return Err(ReadError::Damaged { seq: SequenceNumber(seq) }),
+            // Older copies of the chunk that was shown.
+            for source in self.sources.iter_mut().filter(|_| others == Some(first)) {
+                if source.cursor.peek(&*source.file)?.is_some_and(|entry| entry.seq == first) {
+                    source.cursor.advance();
+                }
             }
         }
     }

@@ -1,0 +1,127 @@
+//! The functions that run for every datagram, one by one.
+//!
+//! `cargo bench -p mdalp-bench`. With the argument `--count NAME` a function runs 10,000 times and
+//! nothing is measured: for callgrind, see `docs/benchmarks.md`.
+
+use criterion::Criterion;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::receiver::{Config, Local, Receiver, Stored};
+use mdalp_proto::split::{byte_shares, number_chunks};
+use mdalp_proto::time::Instant;
+use mdalp_proto::wire::{decode, encode_ack, encode_data_header};
+use mdalp_store::disk::RealDisk;
+use mdalp_store::{
+    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, SegmentLog, UnixMillis, chunk_crc,
+};
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const TID: TransactionId = TransactionId(8_412_345_678_901_234_567);
+const DATA: [u8; 100] = [0x5a; 100];
+
+type Function = Box<dyn FnMut()>;
+
+fn chunk(seq: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_data_header(&mut bytes, TID, SequenceNumber(seq), None);
+    bytes.extend_from_slice(&DATA);
+    bytes
+}
+
+fn decode_chunk() -> Function {
+    let bytes = chunk(1234);
+    Box::new(move || _ = black_box(decode(black_box(&bytes))))
+}
+
+fn encode_one_ack() -> Function {
+    let mut out = Vec::new();
+    Box::new(move || {
+        out.clear();
+        encode_ack(&mut out, black_box(TID), SequenceNumber(1234), None);
+        black_box(&out);
+    })
+}
+
+fn split_1000() -> Function {
+    let latencies: Vec<f64> = (0..1000).map(|n| f64::from(n) / 10.0 + 1.0).collect();
+    Box::new(move || {
+        _ = black_box(number_chunks(&byte_shares(black_box(100_000_000), &latencies), 100));
+    })
+}
+
+/// All that the receivers' rules do for one chunk: taken, stored, acknowledged.
+fn receiver_chunk() -> Function {
+    let mut machine = Receiver::new(Config { max_seq: u64::MAX, ..Config::default() });
+    let from = SocketAddr::from(([127, 0, 0, 1], 5000));
+    let mut seq = 0;
+    let mut bytes = Vec::new();
+    Box::new(move || {
+        bytes.clear();
+        encode_data_header(&mut bytes, TID, SequenceNumber(seq), None);
+        bytes.extend_from_slice(&DATA);
+        seq += 1;
+        machine.handle_datagram(Instant::ZERO, Local(0), from, &bytes);
+        let append = machine.poll_append().expect("it is new");
+        machine.handle_appended(Instant::ZERO, &append, Stored::New);
+        black_box(machine.poll_transmit());
+        while machine.poll_event().is_some() {}
+    })
+}
+
+/// The segment log in the temporary directory: 256 chunks of 16 transactions.
+fn append_256() -> Function {
+    let options =
+        Options { durability: Durability::Process, limits: Limits::NONE, ..Options::new(1) };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let disk = RealDisk::create(dir.path()).expect("a directory");
+    let log = SegmentLog::open(disk, options).expect("an empty log");
+    let mut next = 0;
+    let mut results = Vec::new();
+    Box::new(move || {
+        let chunks: Vec<_> = (next..next + 256)
+            .map(|n| {
+                let (tid, seq) =
+                    (TransactionId(n / 16 % 16), SequenceNumber(n / 256 * 16 + n % 16));
+                let crc = chunk_crc(tid, seq, &DATA);
+                NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA }
+            })
+            .collect();
+        next += 256;
+        log.append(UnixMillis(0), &chunks, &mut results);
+        black_box((&results, &dir));
+    })
+}
+
+/// A name, and what makes the function with all that it works on.
+type Named = (&'static str, fn() -> Function);
+
+const FUNCTIONS: [Named; 5] = [
+    ("decode_chunk", decode_chunk),
+    ("encode_ack", encode_one_ack),
+    ("split_1000_receivers", split_1000),
+    ("receiver_chunk", receiver_chunk),
+    ("store_append_256", append_256),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let count = words.iter().position(|word| word == "--count");
+    if let Some(name) = count.and_then(|at| words.get(at + 1)) {
+        let make = FUNCTIONS.iter().find(|(known, _)| known == name).map(|(_, make)| make);
+        let mut function = make.expect("one of the functions of this file")();
+        // More of a slow one would only take longer.
+        let times = if name.contains("256") || name.contains("1000") { 100 } else { 10_000 };
+        (0..times).for_each(|_| function());
+        return;
+    }
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    for (name, make) in FUNCTIONS {
+        let mut function = make();
+        criterion.bench_function(name, |bencher| bencher.iter(&mut function));
+    }
+    criterion.final_summary();
+}
