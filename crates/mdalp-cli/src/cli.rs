@@ -1,10 +1,7 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{
-    completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, verify,
-    wireshark,
-};
+use crate::{compare, completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, verify, wireshark};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,6 +38,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     Lab(lab::Args),
     Wireshark(wireshark::Args),
+    Compare(compare::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -60,6 +58,7 @@ impl Command {
             Self::Demo(args) => args.run(),
             Self::Lab(args) => args.run(),
             Self::Wireshark(args) => args.run(),
+            Self::Compare(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

@@ -6,6 +6,7 @@
 
 mod capture;
 mod cli;
+mod compare;
 mod completions;
 mod console;
 mod demo;

@@ -12,6 +12,7 @@
 mod addresses;
 pub mod capture;
 pub mod command;
+pub mod compare;
 pub mod flow;
 mod lab;
 mod load;
