@@ -85,10 +85,11 @@ impl Relay {
             fronts.push(Front { socket, addr });
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let servers_on_v6 = config.servers.iter().any(SocketAddr::is_ipv6);
         let mut worker = Worker {
             fronts,
             servers: config.servers,
-            clients: Clients::new(config.scenario, config.seed),
+            clients: Clients::new(config.scenario, config.seed, servers_on_v6),
             observers,
             began: Instant::now(),
             buffer: vec![0; MAX_DATAGRAM],
@@ -159,8 +160,7 @@ impl Worker {
                     continue;
                 }
                 let now = self.began.elapsed();
-                let is_v6 = front.addr.is_ipv6();
-                let Some(client) = self.clients.sending(now, from, is_v6, bytes) else { continue };
+                let Some(client) = self.clients.sending(now, from, bytes) else { continue };
                 let place = Place::from_index(index);
                 let since = client.age(now);
                 let fate = client.network.send_up(since, place, bytes.to_vec());

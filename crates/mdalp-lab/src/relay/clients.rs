@@ -39,14 +39,16 @@ impl Client {
 pub(super) struct Clients {
     scenario: Scenario,
     seed: u64,
+    /// Which version of IP the servers listen on; the client's may be the other.
+    servers_on_v6: bool,
     /// Transfers begun so far.
     begun: u64,
     known: BTreeMap<SocketAddr, Client>,
 }
 
 impl Clients {
-    pub(super) const fn new(scenario: Scenario, seed: u64) -> Self {
-        Self { scenario, seed, begun: 0, known: BTreeMap::new() }
+    pub(super) const fn new(scenario: Scenario, seed: u64, servers_on_v6: bool) -> Self {
+        Self { scenario, seed, servers_on_v6, begun: 0, known: BTreeMap::new() }
     }
 
     /// The client at `addr`, which sends `bytes` now; `None` if its datagram must be dropped.
@@ -57,13 +59,12 @@ impl Clients {
         &mut self,
         now: Duration,
         addr: SocketAddr,
-        is_v6: bool,
         bytes: &[u8],
     ) -> Option<&mut Client> {
         let message = decode(bytes);
         let begins = matches!(message, Ok(Message::Intent));
         if self.known.get(&addr).is_none_or(|known| begins && known.has_data) {
-            let client = self.begin(now, is_v6).ok()?;
+            let client = self.begin(now).ok()?;
             self.known.insert(addr, client);
             self.make_room(addr);
         }
@@ -73,9 +74,12 @@ impl Clients {
         (client.network.in_flight() < MAX_IN_FLIGHT).then_some(client)
     }
 
-    fn begin(&mut self, now: Duration, is_v6: bool) -> io::Result<Client> {
-        let any: SocketAddr =
-            if is_v6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() };
+    fn begin(&mut self, now: Duration) -> io::Result<Client> {
+        let any: SocketAddr = if self.servers_on_v6 {
+            (Ipv6Addr::LOCALHOST, 0).into()
+        } else {
+            (Ipv4Addr::LOCALHOST, 0).into()
+        };
         let back = UdpSocket::bind(any)?;
         back.set_nonblocking(true)?;
         // Best effort: a smaller buffer only loses more of a burst.
