@@ -1,7 +1,10 @@
 //! The command line as a whole: the list of subcommands, and the classic form without one.
 
 use crate::exit::Outcome;
-use crate::{compare, completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show, verify, wireshark};
+use crate::{
+    compare, completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show,
+    verify, wireshark,
+};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -31,6 +31,7 @@ pub enum Spread {
 /// A world with faults.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a file")]
 pub struct Case {
     /// All chance in the run.
     pub seed: u64,

@@ -129,7 +129,9 @@ fn one(case: &Case, how: &str, arguments: &Arguments) -> bool {
     println!("FAILED {violation}\nreproduce: mdalp-sim {how}{twin}");
     if !arguments.verbose {
         println!("last events:");
-        lines(case, arguments.twin, 30).iter().for_each(|line| println!("  {line}"));
+        for line in lines(case, arguments.twin, 30) {
+            println!("  {line}");
+        }
     }
     let short = shrink(case, arguments.twin, SHRINK_TRIES);
     println!("shortest schedule found, for the corpus:\n{}", short.to_toml());

@@ -57,7 +57,8 @@ pub fn measure(window: u16, loss: f64, seeds: u64) -> Option<Row> {
     let run = |seed| simulate_with(&scenario, Program::default(), seed, &options);
     let runs: Vec<RunReport> = (0..seeds).map(run).collect();
     let complete = runs.iter().filter(|run| run.end == End::Complete).count();
-    let mut times: Vec<Duration> = runs.iter().map(|run| run.elapsed - run.measuring).collect();
+    let mut times: Vec<Duration> =
+        runs.iter().map(|run| run.elapsed.saturating_sub(run.measuring)).collect();
     times.sort_unstable();
     let datagrams: u64 = runs.iter().map(|run| run.datagrams).sum();
     let chunks: u64 = runs.iter().map(|run| run.total_chunks).sum();

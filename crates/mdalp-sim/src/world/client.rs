@@ -504,20 +504,20 @@ impl Client {
     /// Sets the timer, and checks that it is set (21) and that no silence goes unnoticed (27).
     fn arm(&mut self, net: &mut Net, truth: &mut Truth) {
         let now = self.process.local(net.now);
-        let next = match &self.brain {
+        let wake = match &self.brain {
             Brain::Waiting => Some(self.setup.start),
             Brain::Asking(intent) => intent.poll_timeout(),
             Brain::Measuring { until, .. } => Some(*until),
             Brain::Sending(transfer) => {
-                let next = transfer.poll_timeout();
-                super::lane::check_timers(truth, transfer, &self.setup.transfer, now, next);
-                next
+                let wake = transfer.poll_timeout();
+                super::lane::check_timers(truth, transfer, &self.setup.transfer, now, wake);
+                wake
             }
             Brain::Original(original) => original.poll_timeout(),
             Brain::AskingOnce | Brain::Over => None,
         };
         let late = self.draws.duration_up_to(self.setup.late_timers);
-        self.process.set_timer(next, late);
+        self.process.set_timer(wake, late);
     }
 
     /// The host of `at` says that nobody listens there.

@@ -118,27 +118,27 @@ impl World {
         if self.truth.violation.is_some() {
             return false;
         }
-        let (mut next, mut node) = (self.net.next_due(), None);
+        let (mut due_at, mut node) = (self.net.next_due(), None);
         let clients = self.clients.iter().map(|client| client.process.timer());
         for (at, timer) in clients.enumerate() {
-            if timer < next {
-                (next, node) = (timer, Some(Who::Client(at)));
+            if timer < due_at {
+                (due_at, node) = (timer, Some(Who::Client(at)));
             }
         }
         for (at, server) in self.servers.iter().enumerate() {
-            if server.process.timer() < next {
-                (next, node) = (server.process.timer(), Some(Who::Server(at)));
+            if server.process.timer() < due_at {
+                (due_at, node) = (server.process.timer(), Some(Who::Server(at)));
             }
         }
         let over = self.clients.iter().map(|c| c.ended_at).collect::<Option<Vec<_>>>();
         let end = over.and_then(|ends| ends.into_iter().max()).map(|at| at + self.setup.linger);
         let end = end.unwrap_or(self.setup.horizon).min(self.setup.horizon);
-        if next > end || next == Instant::NEVER {
-            self.net.now = self.net.now.max(end.min(next));
+        if due_at > end || due_at == Instant::NEVER {
+            self.net.now = self.net.now.max(end.min(due_at));
             return false;
         }
         self.steps += 1;
-        self.net.now = self.net.now.max(next);
+        self.net.now = self.net.now.max(due_at);
         self.truth.now = self.net.now;
         let steps = self.steps;
         self.truth.check(steps <= self.max_steps, 25, || format!("{steps} steps"));
@@ -162,7 +162,7 @@ impl World {
         match due {
             Due::Arrive { from, to, bytes } => self.arrive(from, to, bytes),
             Due::Queued { from, bytes } => {
-                self.to_server(0, (from, orchestrator_addr(), bytes));
+                self.hand_to_server(0, (from, orchestrator_addr(), bytes));
             }
             Due::Leave { host, to, bytes } => {
                 let datagram = net.take(bytes);
@@ -225,10 +225,10 @@ impl World {
         }
         let one_process = self.setup.servers.together || host == net.receivers();
         let server = if one_process { 0 } else { host + 1 };
-        self.to_server(server, (from, to, bytes));
+        self.hand_to_server(server, (from, to, bytes));
     }
 
-    fn to_server(&mut self, at: usize, waiting: process::Waiting) {
+    fn hand_to_server(&mut self, at: usize, waiting: process::Waiting) {
         let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
         let server = &mut self.servers[at];
         let (from, to, bytes) = waiting;
@@ -305,7 +305,7 @@ impl World {
             }
             Who::Server(at) => {
                 for waiting in inbox {
-                    self.to_server(at, waiting);
+                    self.hand_to_server(at, waiting);
                 }
             }
         }

@@ -229,17 +229,14 @@ impl Store {
     /// Which chunks of `tid` are held, and how many there are (more, if some are there twice).
     pub(crate) fn held(&self, tid: u64, into: &mut BTreeMap<u64, ChunkCrc>) -> u64 {
         let before = into.len() as u64;
-        match &self.log {
-            Some(log) => {
-                let _ = log.read(TransactionId(tid), SequenceNumber(0), &mut |seq, data| {
-                    into.insert(seq.0, ChunkCrc::of(TransactionId(tid), seq, data));
-                    ControlFlow::Continue(())
-                });
-            }
-            None => {
-                let range = self.model.range((tid, 0)..=(tid, u64::MAX));
-                into.extend(range.map(|(&(_, seq), &crc)| (seq, crc)));
-            }
+        if let Some(log) = &self.log {
+            let _ = log.read(TransactionId(tid), SequenceNumber(0), &mut |seq, data| {
+                into.insert(seq.0, ChunkCrc::of(TransactionId(tid), seq, data));
+                ControlFlow::Continue(())
+            });
+        } else {
+            let range = self.model.range((tid, 0)..=(tid, u64::MAX));
+            into.extend(range.map(|(&(_, seq), &crc)| (seq, crc)));
         }
         into.len() as u64 - before + self.copies
     }

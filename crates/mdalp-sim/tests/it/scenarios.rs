@@ -4,7 +4,7 @@ use mdalp_netem::Scenario;
 use mdalp_sim::{End, Mode, Options, Program, RunReport, simulate, simulate_with};
 
 fn run(scenario: &str, program: Program, options: &Options) -> RunReport {
-    let scenario = Scenario::builtin(scenario).unwrap();
+    let scenario = Scenario::builtin(scenario).expect("it is shipped");
     let report = simulate_with(&scenario, program, scenario.seed, options);
     assert_eq!(report.violation, None);
     report

@@ -316,12 +316,12 @@ fn a_receiver_that_has_everything_does_not_wait_for_moves_that_cannot_be_made() 
     let stops: Script = Box::new(|n, _| if n < 3 { vec![ms(5)] } else { vec![] });
     let config = TransferConfig { copies: 2, ..TransferConfig::default() };
     let mut net = Net::with(2000, vec![steady(5), stops], Box::new(Adaptive), config, 1);
-    let mut steps = 0;
+    let mut wakes = 0;
     while net.step().is_none() {
-        steps += 1;
+        wakes += 1;
     }
     assert_eq!(net.transfer.outcome(), Some(Outcome::NoProgress));
-    assert!(steps < 300, "{steps} wake-ups in {:?}", net.elapsed());
+    assert!(wakes < 300, "{wakes} wake-ups in {:?}", net.elapsed());
 }
 
 #[test]
