@@ -12,25 +12,36 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+/// Each echo is a process of its own: one process would send them a second apart, and that is longer
+/// than a short transfer takes.
 pub(super) async fn measure(hosts: &[IpAddr], budget: Duration) -> Vec<Answer> {
     let deadline = Instant::now() + budget;
-    let mut answers = vec![Err("no answer to ping".to_owned()); hosts.len()];
     let mut running = JoinSet::new();
     for (at, &host) in hosts.iter().enumerate() {
-        running.spawn(async move { (at, ping(host, deadline).await) });
-    }
-    while let Some(finished) = running.join_next().await {
-        if let Ok((at, answer)) = finished {
-            answers[at] = answer;
+        for _ in 0..ECHOES {
+            running.spawn(async move { (at, ping(host, deadline).await) });
         }
     }
-    answers
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); hosts.len()];
+    let mut problems = vec!["no answer to ping".to_owned(); hosts.len()];
+    while let Some(finished) = running.join_next().await {
+        match finished {
+            Ok((at, Ok(rtt))) => times[at].push(rtt),
+            Ok((at, Err(problem))) => problems[at] = problem,
+            Err(_) => {}
+        }
+    }
+    let mean = |(times, problem): (Vec<Duration>, String)| {
+        let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        times.iter().sum::<Duration>().checked_div(count).ok_or(problem)
+    };
+    times.into_iter().zip(problems).map(mean).collect()
 }
 
 async fn ping(host: IpAddr, deadline: Instant) -> Answer {
     let count = if cfg!(windows) { "-n" } else { "-c" };
     let mut child = Command::new("ping")
-        .args([count, &ECHOES.to_string(), &host.to_string()])
+        .args([count, "1", &host.to_string()])
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
