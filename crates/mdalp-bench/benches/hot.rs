@@ -1,7 +1,7 @@
 //! The functions that run for every datagram, one by one.
 //!
-//! `cargo bench -p mdalp-bench`. With the argument `--count NAME` a function runs 10,000 times and
-//! nothing is measured: for callgrind, see `docs/benchmarks.md`.
+//! `cargo bench -p mdalp-bench`. With the arguments `--count NAME TIMES` a function runs so often
+//! and nothing is measured: for callgrind, see `docs/benchmarks.md`.
 
 use criterion::Criterion;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -110,8 +110,7 @@ fn main() {
     if let Some(name) = count.and_then(|at| words.get(at + 1)) {
         let make = FUNCTIONS.iter().find(|(known, _)| known == name).map(|(_, make)| make);
         let mut function = make.expect("one of the functions of this file")();
-        // More of a slow one would only take longer.
-        let times = if name.contains("256") || name.contains("1000") { 100 } else { 10_000 };
+        let times = words.last().and_then(|word| word.parse().ok()).unwrap_or(1_u64);
         (0..times).for_each(|_| function());
         return;
     }

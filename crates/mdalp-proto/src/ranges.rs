@@ -3,8 +3,13 @@
 //! Does not bound itself: owners that take numbers from the network check
 //! [`RangeSet::range_count`] against their limit first (H45).
 
+use smallvec::SmallVec;
 use std::fmt;
 use std::ops::RangeInclusive;
+
+/// Nearly all sets are one range, and there are several sets for each of many transactions: the first
+/// range needs no memory of its own, nor a look at it.
+type Ranges = SmallVec<[(u64, u64); 1]>;
 
 /// A set of `u64`, as sorted, disjoint, non-adjacent inclusive ranges.
 ///
@@ -21,13 +26,13 @@ use std::ops::RangeInclusive;
 /// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RangeSet {
-    ranges: Vec<(u64, u64)>,
+    ranges: Ranges,
 }
 
 impl RangeSet {
     /// An empty set.
     pub const fn new() -> Self {
-        Self { ranges: Vec::new() }
+        Self { ranges: Ranges::new_const() }
     }
 
     /// Index of the first range that ends at or after `value`.
@@ -74,10 +79,11 @@ impl RangeSet {
             last = last.max(l);
             to += 1;
         }
-        if to == from + 1 {
+        if to > from {
             self.ranges[from] = (first, last);
+            self.ranges.drain(from + 1..to);
         } else {
-            self.ranges.splice(from..to, [(first, last)]);
+            self.ranges.insert(from, (first, last));
         }
     }
 
@@ -107,7 +113,7 @@ impl RangeSet {
         if other.is_empty() || self.is_empty() {
             return;
         }
-        let mut left = Vec::with_capacity(self.ranges.len());
+        let mut left = Ranges::with_capacity(self.ranges.len());
         for &(mut first, last) in &self.ranges {
             let from = other.position(first);
             let mut whole_taken = false;
@@ -141,7 +147,7 @@ impl RangeSet {
     /// Takes the `count` largest numbers out (all, if there are fewer) and returns them.
     #[must_use]
     pub fn split_off_last(&mut self, count: u64) -> Self {
-        let mut taken = Vec::new();
+        let mut taken = Ranges::new();
         let mut left = count;
         while left > 0 {
             let Some((first, last)) = self.ranges.pop() else { break };
@@ -206,7 +212,7 @@ impl RangeSet {
     /// What is not in the set between 0 and `end`, exclusive, ascending.
     #[must_use]
     pub fn missing_below(&self, end: u64) -> Self {
-        let mut gaps = Vec::new();
+        let mut gaps = Ranges::new();
         let mut next = 0;
         for &(first, last) in &self.ranges {
             if next >= end {

@@ -8,6 +8,7 @@ use super::Local;
 use crate::ids::TransactionId;
 use crate::rate::Rate;
 use crate::time::Instant;
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,9 +37,10 @@ struct Owner {
     last_seq: Option<u64>,
 }
 
-/// One owner for each of our addresses: a client may use a socket for each receiver.
+/// One owner for each of our addresses: a client may use a socket for each receiver. Mostly there is
+/// one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Owners(Vec<Owner>);
+pub(super) struct Owners(SmallVec<[Owner; 1]>);
 
 impl Owners {
     /// Whether `from` may send; if so it is the owner from now on.
@@ -51,8 +53,6 @@ impl Owners {
         idle: Duration,
     ) -> Result<(), Denied> {
         let Some(owner) = self.0.iter_mut().find(|owner| owner.local == local) else {
-            // Mostly there is one, and there are many transactions.
-            self.0.reserve_exact(1);
             self.0.push(Owner {
                 local,
                 addr: from,
