@@ -8,6 +8,7 @@ mod events;
 mod failures;
 mod held;
 mod interop;
+mod lab;
 mod output;
 mod proof;
 mod restart;
