@@ -5,6 +5,8 @@
 //! - [`Lab`] puts MDALP servers behind a relay, on loopback addresses that any client can be
 //!   pointed at; [`flow`] measures what each client does, the same way for all.
 //! - [`command`] runs somebody's client inside a lab, with [`ping`] standing in for the real one.
+//! - [`mod@compare`] runs ways to send against each other, in real or in virtual time, and makes tables
+//!   and pictures of it; [`capture`] writes what a relay sees to a file for Wireshark.
 //!
 //! Not here: command lines and terminals, and the emulation of single paths, which is
 //! [`mdalp_netem`]'s.
