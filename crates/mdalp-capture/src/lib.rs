@@ -7,7 +7,7 @@
 //!
 //! A crate of its own, because client, servers and lab are all to be captured and must not depend on
 //! each other for it; they show their datagrams to an
-//! [`Observer`](mdalp_proto::observe::Observer) and do not know this crate.
+//! [`Observer`] and do not know this crate.
 //!
 //! ```
 //! use mdalp_capture::{Capture, Interface, Packet};

@@ -10,8 +10,9 @@ use mdalp_proto::wire::{Message, decode};
 
 use super::Network;
 
-/// Clients at most; the one silent for longest makes room.
-const MAX_CLIENTS: usize = 1024;
+/// Clients at most; the one silent for longest makes room. Each has a socket, and many systems give a
+/// process 1,024 files.
+const MAX_CLIENTS: usize = 512;
 /// Datagrams under way for one client at most: beyond, the network is full and loses them.
 const MAX_IN_FLIGHT: usize = 16_384;
 /// A client silent for so long is forgotten: longer than any transfer waits without an answer.
@@ -116,5 +117,67 @@ impl Clients {
     pub(super) fn next_due(&self) -> Option<Duration> {
         let due = |client: &Client| Some(client.began.saturating_add(client.network.next_due()?));
         self.known.values().filter_map(due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn clients() -> Clients {
+        let scenario = Scenario::parse("[[receiver]]\nname = 'a'\nrtt_ms = 9\n", "test");
+        Clients::new(scenario.expect("a good scenario"), 1, false)
+    }
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    #[test]
+    fn whoever_is_silent_for_long_is_forgotten() {
+        let mut clients = clients();
+        for (at, port) in [(SECOND, 1), (2 * SECOND, 2)] {
+            assert!(clients.sending(at, addr(port), b"Type:0;").is_some());
+        }
+        clients.forget_idle(IDLE + SECOND);
+        assert_eq!(clients.known.keys().map(SocketAddr::port).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn the_number_of_clients_is_bounded_and_the_one_silent_for_longest_goes() {
+        let mut clients = clients();
+        let ports = 1..=MAX_CLIENTS as u16 + 1;
+        for port in ports {
+            assert!(clients.sending(SECOND * port.into(), addr(port), b"x").is_some());
+            clients.sending(SECOND * port.into(), addr(1), b"x");
+        }
+        assert_eq!(clients.known.len(), MAX_CLIENTS);
+        assert!(clients.known.contains_key(&addr(1)) && !clients.known.contains_key(&addr(2)));
+    }
+
+    #[test]
+    fn an_intent_after_data_is_another_transfer_and_one_before_it_is_not() {
+        let mut clients = clients();
+        let number = |clients: &mut Clients, bytes: &[u8]| {
+            clients.sending(SECOND, addr(1), bytes).expect("known").number
+        };
+        assert_eq!(number(&mut clients, b"Type:0;"), 0);
+        assert_eq!(number(&mut clients, b"Type:0;"), 0);
+        assert_eq!(number(&mut clients, b"Type:2;TID:1;SEQ:0;DATA:x"), 0);
+        assert_eq!(number(&mut clients, b"Type:0;"), 1);
+    }
+
+    #[test]
+    fn a_network_that_is_full_takes_no_more() {
+        use crate::network::Place;
+        let mut clients = clients();
+        for _ in 0..MAX_IN_FLIGHT {
+            let client = clients.sending(SECOND, addr(1), b"x").expect("there is room");
+            client.network.send_up(Duration::ZERO, Place::Receiver(0), vec![]);
+        }
+        assert!(clients.sending(SECOND, addr(1), b"x").is_none());
+        assert!(clients.sending(SECOND, addr(2), b"x").is_some(), "another client's is not");
     }
 }
