@@ -14,7 +14,7 @@ use super::Network;
 /// process 1,024 files.
 const MAX_CLIENTS: usize = 512;
 /// Datagrams under way for one client at most: beyond, the network is full and loses them.
-const MAX_IN_FLIGHT: usize = 16_384;
+const MAX_IN_FLIGHT: usize = 4096;
 /// A client silent for so long is forgotten: longer than any transfer waits without an answer.
 const IDLE: Duration = Duration::from_secs(600);
 
