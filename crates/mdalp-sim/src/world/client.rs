@@ -152,7 +152,7 @@ impl Client {
 
     fn take(
         &mut self,
-        net: &Net,
+        net: &mut Net,
         truth: &mut Truth,
         setup: &Setup,
         from: SocketAddrV4,
@@ -171,21 +171,19 @@ impl Client {
             Brain::Sending(transfer) => {
                 let lane = self.chosen.iter().position(|chosen| chosen.addr == from);
                 let news = lane.and_then(|lane| self.lanes[lane].is_news(transfer, lane, bytes));
-                let before = super::lane::totals(transfer, self.lanes.len());
+                let (before, left) = (super::lane::totals(transfer), net.datagrams);
                 transfer.handle_datagram(now, from.into(), bytes);
-                let after = super::lane::totals(transfer, self.lanes.len());
+                let after = super::lane::totals(transfer);
+                let answers = setup.twin == Some(Twin::AnswersDuplicateAcks);
+                if answers && before.duplicate_acks < after.duplicate_acks {
+                    // As the original does (S3): anything unexpected, and the chunk goes out again.
+                    net.send_up(self.index, from, &self.out);
+                }
                 // The sixteenth ack of something never sent makes its receiver suspect (H40): its
                 // chunks go to others, which is meant.
-                if news.is_none() && before.optimistic == after.optimistic {
-                    let sent = after.datagrams - before.datagrams;
+                if news.is_none() && before.optimistic_acks == after.optimistic_acks {
+                    let sent = after.datagrams - before.datagrams + net.datagrams - left;
                     truth.i11_no_news_no_effect(sent, after.bytes - before.bytes);
-                }
-                if setup.twin == Some(Twin::AnswersDuplicateAcks)
-                    && before.duplicates < after.duplicates
-                    && let Some(lane) = lane
-                {
-                    self.lanes[lane].answer_duplicate = true;
-                    truth.i11_no_news_no_effect(1, 0);
                 }
             }
             Brain::Original(original) => {

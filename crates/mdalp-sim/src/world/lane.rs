@@ -6,7 +6,7 @@ use super::checks::Truth;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::time::Instant;
-use mdalp_proto::transfer::{LaneState, Transfer, TransferConfig};
+use mdalp_proto::transfer::{LaneState, LaneStats, Transfer, TransferConfig};
 use mdalp_proto::wire::{Message, decode};
 use std::time::Duration;
 
@@ -19,26 +19,16 @@ pub(crate) struct LaneCheck {
     unproven: u32,
     /// The last timeout without an ack since: when, how long the next, acked chunks then.
     timeout: Option<(Instant, Duration, u64)>,
-    /// Set by the twin that answers duplicate acks.
-    pub(crate) answer_duplicate: bool,
 }
 
-/// Sums over all lanes.
-pub(crate) struct Totals {
-    pub(crate) datagrams: u64,
-    pub(crate) optimistic: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) bytes: u64,
-}
-
-pub(crate) fn totals(transfer: &Transfer, lanes: usize) -> Totals {
-    let bytes = transfer.acked_bytes();
-    let mut sum = Totals { datagrams: 0, optimistic: 0, duplicates: 0, bytes };
-    for lane in 0..lanes {
+/// Sums over all lanes; `bytes` are those that count as acknowledged.
+pub(crate) fn totals(transfer: &Transfer) -> LaneStats {
+    let mut sum = LaneStats { bytes: transfer.acked_bytes(), ..LaneStats::default() };
+    for lane in 0..transfer.lanes() {
         let stats = transfer.stats(lane);
         sum.datagrams += stats.datagrams;
-        sum.optimistic += stats.optimistic_acks;
-        sum.duplicates += stats.duplicate_acks;
+        sum.optimistic_acks += stats.optimistic_acks;
+        sum.duplicate_acks += stats.duplicate_acks;
     }
     sum
 }
@@ -52,7 +42,6 @@ impl LaneCheck {
             first_sent: None,
             unproven: 0,
             timeout: None,
-            answer_duplicate: false,
         }
     }
 
