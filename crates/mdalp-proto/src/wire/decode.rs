@@ -83,6 +83,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    #[inline]
     fn skip(&mut self, prefix: &[u8]) -> bool {
         let rest = self.rest.strip_prefix(prefix);
         self.rest = rest.unwrap_or(self.rest);
@@ -139,11 +140,17 @@ impl<'a> Cursor<'a> {
 
 /// The decimal number at the start of `text` and how many bytes it takes.
 fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).take(21);
     let mut used = 0;
     let mut value: u64 = 0;
-    for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    // Up to 19 digits always fit, and only the next one has to be checked.
+    while let Some(digit @ b'0'..=b'9') = text.get(used)
+        && used < 21
+    {
+        let digit = u64::from(digit - b'0');
+        value = match used {
+            0..19 => value.wrapping_mul(10).wrapping_add(digit),
+            _ => value.checked_mul(10)?.checked_add(digit)?,
+        };
         used += 1;
     }
     let padded = used > 1 && text.first() == Some(&b'0');
