@@ -83,7 +83,7 @@ impl Default for Case {
             tight: false,
             icmp: false,
             linger_ms: 0,
-            heal_ms: Some(60_000),
+            heal_ms: None,
             faults: Vec::new(),
         }
     }

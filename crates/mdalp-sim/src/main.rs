@@ -83,12 +83,14 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 fn act(arguments: &Arguments) -> Result<bool, String> {
     if let Some(transfers) = arguments.table {
         println!("{}", table::HEADING);
+        let mut met = true;
         for (window, loss) in table::cells() {
-            if let Some(row) = table::measure(window, loss, transfers.max(1)) {
-                println!("{row}");
-            }
+            let Some(row) = table::measure(window, loss, transfers.max(1)) else { continue };
+            let missed = if row.meets_goals(1.0) { "" } else { "  misses its goal" };
+            println!("{row}{missed}");
+            met &= missed.is_empty();
         }
-        return Ok(true);
+        return Ok(met);
     }
     // A panic is a finding like any other and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));

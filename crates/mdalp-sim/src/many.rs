@@ -23,6 +23,7 @@ pub(crate) struct Total {
     counts: Counts,
     ends: BTreeMap<End, u64>,
     faults: BTreeMap<&'static str, u64>,
+    hash: u64,
     took: Duration,
     jobs: usize,
 }
@@ -73,6 +74,8 @@ impl Total {
     fn add(&mut self, seed: u64, verdict: &Verdict) {
         self.seeds += 1;
         self.simulated += verdict.simulated;
+        // A sum, so that it is the same in whatever order threads finish.
+        self.hash = self.hash.wrapping_add(verdict.hash);
         self.add_counts(&verdict.counts);
         for &end in &verdict.ends {
             *self.ends.entry(end).or_default() += 1;
@@ -94,6 +97,7 @@ impl Total {
             self.failed.pop_last();
         }
         self.simulated += other.simulated;
+        self.hash = self.hash.wrapping_add(other.hash);
         self.add_counts(&other.counts);
         for (end, count) in other.ends {
             *self.ends.entry(end).or_default() += count;
@@ -145,6 +149,7 @@ impl fmt::Display for Total {
             "paths: {} sent, {} lost, {} duplicated, {} reordered, {} corrupted; {} crashes, {} overflows",
             c.path_sent, c.lost, c.duplicated, c.reordered, c.corrupted, c.crashes, c.overflows
         )?;
+        writeln!(f, "event logs: {:016x}", self.hash)?;
         write!(f, "ends:")?;
         for (end, count) in &self.ends {
             write!(f, " {end:?} {count}")?;

@@ -18,6 +18,19 @@ pub fn cells() -> impl Iterator<Item = (u16, f64)> {
     [1, 8].into_iter().flat_map(|window| LOSSES.map(|loss| (window, loss)))
 }
 
+/// §2.2: window and loss, then the goals for p50 and p99 in seconds.
+const GOALS: [(u16, f64, f64, f64); 9] = [
+    (1, 0.0, 4.0, 4.5),
+    (1, 0.02, 5.0, 12.0),
+    (1, 0.10, 10.0, 35.0),
+    (1, 0.30, 40.0, 100.0),
+    (1, 0.50, 300.0, f64::INFINITY),
+    (8, 0.02, 1.0, 2.0),
+    (8, 0.10, 1.7, 4.0),
+    (8, 0.30, 5.0, 25.0),
+    (8, 0.50, 60.0, 180.0),
+];
+
 /// One line of the table.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Row {
@@ -35,6 +48,20 @@ pub struct Row {
     pub ratio: f64,
     /// Retransmission timeouts, mean of all transfers.
     pub timeouts: f64,
+}
+
+impl Row {
+    /// Whether everything is complete, datagrams are at most 1.10 × ideal (24), and the times are
+    /// within the goals, with `room` times the goal for p99.
+    pub fn meets_goals(&self, room: f64) -> bool {
+        let goal = GOALS
+            .iter()
+            .find(|(window, loss, ..)| *window == self.window && (loss - self.loss).abs() < 1e-9);
+        let in_time = goal.is_none_or(|(_, _, p50, p99)| {
+            self.p50.as_secs_f64() <= *p50 && self.p99.as_secs_f64() <= p99 * room
+        });
+        in_time && self.complete.0 == self.complete.1 && self.ratio <= 1.10
+    }
 }
 
 /// P0 with loss: payload A, no orchestrator delay.

@@ -1,3 +1,7 @@
-//! The simulator from outside.
+//! The simulator from outside: single transfers, goals, cases with faults, and the corpus.
 
+mod cases;
+mod goals;
+mod nth;
 mod scenarios;
+mod support;
