@@ -162,8 +162,12 @@ impl Transfer {
 
     fn handle_ack(&mut self, now: Instant, at: usize, seq: SequenceNumber, crc: Option<ChunkCrc>) {
         let before = self.lanes[at].state;
+        let optimistic = self.lanes[at].stats.optimistic_acks;
         let AckOutcome::New { rtt } = self.lanes[at].handle_ack(now, seq, crc) else {
-            if self.lanes[at].stats.optimistic_acks == OPTIMISTIC_LIMIT {
+            // Once: it may answer properly afterwards, and a mere duplicate is no further offence.
+            if optimistic + 1 == OPTIMISTIC_LIMIT
+                && self.lanes[at].stats.optimistic_acks == OPTIMISTIC_LIMIT
+            {
                 self.suspect(now, at);
             }
             return;

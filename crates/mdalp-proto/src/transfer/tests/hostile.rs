@@ -133,3 +133,19 @@ fn what_was_acknowledged_before_it_left_is_not_sent() {
     let counted: u64 = (0..2).map(|lane| net.transfer.stats(lane).datagrams).sum();
     assert_eq!(counted, 2 + sent, "what did not leave does not count");
 }
+
+#[test]
+fn h40_a_receiver_that_answers_again_is_not_suspect_for_a_duplicate() {
+    let mut net = fresh();
+    let from = addr(0);
+    (0..16).for_each(|_| {
+        changes(&mut net, from, &ack(3740, 99));
+    });
+    assert_eq!(net.transfer.state(0), LaneState::Suspect);
+    net.transfer.handle_datagram(net.now, from, &ack(3740, 0));
+    net.drain();
+    let state = net.transfer.state(0);
+    assert_ne!(state, LaneState::Suspect);
+    net.transfer.handle_datagram(net.now, from, &ack(3740, 0));
+    assert_eq!(net.transfer.state(0), state, "a duplicate ack");
+}
