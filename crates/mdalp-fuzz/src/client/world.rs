@@ -257,8 +257,14 @@ impl World {
         if self.asked.is_empty() {
             return self.ignored(at, addr(at), &out);
         }
+        let before = self.transfer.acked().clone();
         self.transfer.handle_datagram(self.now, addr(at), &out);
         self.last_progress = self.now;
+        // What is said to be missing must be sent again before an ack of it is honest.
+        let gone = |seq: &u64| before.contains(*seq) && !self.transfer.acked().contains(*seq);
+        for peer in &mut self.peers {
+            peer.sent.retain(|seq| !gone(seq));
+        }
         self.drain();
     }
 
