@@ -46,6 +46,8 @@ pub struct Case {
     pub window: u16,
     /// Whether receivers check and return CRCs.
     pub crc: bool,
+    /// Whether receivers say whether the payload is whole; only with one log for all of them.
+    pub seal: bool,
     /// Clients.
     pub clients: u8,
     /// The receivers' round trips in milliseconds.
@@ -76,6 +78,7 @@ impl Default for Case {
             spread: Spread::Latency,
             window: 1,
             crc: false,
+            seal: false,
             clients: 1,
             round_trips_ms: vec![335, 163, 157],
             together: true,
@@ -193,13 +196,15 @@ impl Case {
             late_timers,
             ..ClientSetup::default()
         };
-        let (receiver, orchestrator) = self.quotas();
+        let (mut receiver, orchestrator) = self.quotas();
+        let seal = self.seal && self.together && self.log;
+        receiver.seals = seal;
         let window = (self.window > 1).then_some(self.window);
         let servers = ServerSetup {
             together: self.together,
             disk: if self.log { Disk::Log(16 << 10) } else { Disk::Ideal },
             commit,
-            caps: Capabilities { crc: self.crc, window, ..Capabilities::default() },
+            caps: Capabilities { crc: self.crc, window, seal, ..Capabilities::default() },
             receiver,
             orchestrator,
             icmp: self.icmp,

@@ -15,6 +15,20 @@ pub(crate) fn fill(seed: u64, offset: u64, out: &mut [u8]) {
     }
 }
 
+/// BLAKE3 of the first `length` bytes.
+pub(crate) fn digest(seed: u64, length: u64) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut block = [0; 1024];
+    let mut at = 0;
+    while at < length {
+        let part = &mut block[..(length - at).min(1024) as usize];
+        fill(seed, at, part);
+        hasher.update(part);
+        at += part.len() as u64;
+    }
+    hasher.finalize().into()
+}
+
 /// The finaliser of splitmix64.
 fn mix(word: u64) -> u64 {
     let mut z = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -102,7 +102,9 @@ impl Attacker {
                         from = receiver.unwrap_or(from);
                         (tid.wrapping_add(1 + self.rng.up_to(9)), seq)
                     }
-                    // A receiver's lie about what it cannot have.
+                    // A receiver's lie about what it cannot have; before there is a plan, there is
+                    // nothing of the kind.
+                    _ if chunks == 0 => (tid.wrapping_add(1), seq),
                     _ => {
                         from = receiver.unwrap_or(from);
                         (tid, chunks + seq)

@@ -275,6 +275,12 @@ impl Truth {
         });
     }
 
+    /// 18: without damage that nobody could notice, servers have what was sent.
+    pub(crate) fn i18_no_mismatch(&mut self, mismatch: bool) {
+        let tainted = self.tainted;
+        self.check(!mismatch || tainted, 18, || "the servers report a mismatch".to_owned());
+    }
+
     /// 18: a receipt says what was sent.
     pub(crate) fn i18_receipt(&mut self, tid: u64, bytes: u64, finished: bool) {
         if !self.is_clients(tid) || self.tainted || !finished {

@@ -18,7 +18,7 @@ use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::layout::Layout;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
-use mdalp_proto::transfer::{Event, Outcome, Transfer};
+use mdalp_proto::transfer::{Content, Event, Outcome, Transfer};
 use mdalp_proto::wire::{Capabilities, Message, decode, encode_data_header, encode_intent};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl Client {
             }
             Brain::Sending(transfer) => {
                 let lane = self.chosen.iter().position(|chosen| chosen.addr == from);
-                let news = lane.and_then(|lane| self.lanes[lane].is_news(transfer, lane, bytes));
+                let news = lane.is_some_and(|lane| self.lanes[lane].is_news(transfer, lane, bytes));
                 let (before, left) = (super::lane::totals(transfer), net.datagrams);
                 transfer.handle_datagram(now, from.into(), bytes);
                 let after = super::lane::totals(transfer);
@@ -180,7 +180,7 @@ impl Client {
                 }
                 // The sixteenth ack of something never sent makes its receiver suspect (H40): its
                 // chunks go to others, which is meant.
-                if news.is_none() && before.optimistic_acks == after.optimistic_acks {
+                if !news && before.optimistic_acks == after.optimistic_acks {
                     let sent = after.datagrams - before.datagrams + net.datagrams - left;
                     truth.i11_no_news_no_effect(sent, after.bytes - before.bytes);
                 }
@@ -291,6 +291,10 @@ impl Client {
                     let (from, to) = (what.from as u8, what.to as u8);
                     net.note(Note::Moved { client, from, to, chunks: what.chunks });
                 }
+                Event::DigestWanted => {
+                    let digest = payload::digest(self.payload_seed, self.setup.payload);
+                    transfer.provide_digest(self.process.local(net.now), digest);
+                }
                 Event::Finished(how) => outcome = Some(how),
                 _ => {}
             }
@@ -304,6 +308,12 @@ impl Client {
             }
             let (to, seq, lane) = (v4(transmit.to), transmit.seq.0, transmit.lane);
             truth.i08_known_destination(self.chosen.get(lane).is_some_and(|c| c.addr == to), to);
+            if transmit.content == Content::Seal {
+                self.out.clear();
+                transfer.encode(&transmit, &[], &mut self.out);
+                net.send_up(self.index, to, &self.out);
+                continue;
+            }
             truth.i26_acked_is_not_resent(transfer.acked().contains(seq), seq);
             let again = self.lanes[lane].sends(truth, transfer, lane, seq, net.now);
             self.data.resize((transmit.range.end - transmit.range.start) as usize, 0);
@@ -319,7 +329,12 @@ impl Client {
         if let Some(outcome) = outcome {
             let chunks = self.layout.chunks();
             let complete = matches!(outcome, Outcome::Complete { .. });
-            truth.i18_status_is_true(complete, transfer.acked().len(), chunks);
+            truth.i18_no_mismatch(outcome == Outcome::Mismatch);
+            truth.i18_status_is_true(
+                complete || outcome == Outcome::Mismatch,
+                transfer.acked().len(),
+                chunks,
+            );
             truth.clients[self.index].complete = complete;
             let end = match outcome {
                 Outcome::Complete { .. } => End::Complete,

@@ -53,14 +53,15 @@ impl LaneCheck {
         self.sent.insert(seq)
     }
 
-    /// The chunk that a datagram from this receiver newly acknowledges, if it does.
-    pub(crate) fn is_news(&self, transfer: &Transfer, lane: usize, bytes: &[u8]) -> Option<u64> {
+    /// Whether a datagram from this receiver says anything new: the first ack of a chunk, or what
+    /// the servers think of the whole.
+    pub(crate) fn is_news(&self, transfer: &Transfer, lane: usize, bytes: &[u8]) -> bool {
         match decode(bytes) {
             Ok(Message::Ack { tid, seq, .. }) if tid == self.tid => {
-                let news = self.sent.contains(seq.0) && !transfer.acked_by(lane).contains(seq.0);
-                news.then_some(seq.0)
+                self.sent.contains(seq.0) && !transfer.acked_by(lane).contains(seq.0)
             }
-            _ => None,
+            Ok(Message::SealReply { tid, .. }) => tid == self.tid,
+            _ => false,
         }
     }
 

@@ -353,6 +353,7 @@ impl Server {
                 _ => {}
             }
         }
+        self.answer_seals(net, truth, request);
         self.drain_orchestrator(net, truth, setup);
         if self.store.is_poisoned() {
             return self.fail(net, setup);
@@ -366,6 +367,26 @@ impl Server {
             self.receiver.as_ref().and_then(Receiver::poll_timeout),
         ];
         self.process.set_timer(timers.into_iter().flatten().min(), Duration::ZERO);
+    }
+
+    fn answer_seals(
+        &mut self,
+        net: &mut Net,
+        truth: &mut Truth,
+        mut request: Option<(SocketAddrV4, usize)>,
+    ) {
+        let Some(receiver) = &mut self.receiver else { return };
+        while let Some(asked) = receiver.poll_seal() {
+            let verdict = self.store.seal(net, &asked.seal);
+            receiver.handle_sealed(&asked, verdict);
+        }
+        while let Some(reply) = receiver.poll_seal_reply() {
+            self.scratch.clear();
+            reply.encode(&mut self.scratch);
+            let to = v4(reply.to);
+            truth.i09_reply(request.take(), to, self.scratch.len());
+            net.send_down(self.receivers[usize::from(reply.local.0)], to, &self.scratch);
+        }
     }
 
     fn drain_orchestrator(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {

@@ -10,12 +10,12 @@ use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
-use mdalp_proto::wire::ChunkCrc;
+use mdalp_proto::wire::{ChunkCrc, Seal, Verdict};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendError, AppendResult, Appended, ChunkLog, Limits, NewChunk, OpenError, Options, Query,
-    Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
-    Transactions, UnixMillis, assemble,
+    AppendError, AppendResult, Appended, Assembled, ChunkLog, Limits, NewChunk, OpenError, Options,
+    Query, Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
+    TransactionSummary, Transactions, UnixMillis, assemble,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -182,14 +182,24 @@ impl Store {
         let summary = log.transaction(tid).ok()??;
         summary.ranges.contiguous_from_zero().filter(|&chunks| chunks > 0)?;
         let done = assemble(log, tid, &mut std::io::sink()).ok()?;
-        let receipt = Receipt {
-            revision: summary.receipt.map_or(1, |receipt| receipt.revision + 1),
-            bytes: done.bytes,
-            chunks: done.chunks,
-            blake3: done.blake3,
-            closed: now_of(net),
-        };
-        log.close(tid, &receipt).ok().map(|()| done.bytes)
+        close(log, net, &summary, done).then_some(done.bytes)
+    }
+
+    /// Compares what is held with what the client says it sent, as the real server does.
+    pub(crate) fn seal(&mut self, net: &Net, seal: &Seal) -> Option<Verdict> {
+        let log = self.log.as_ref()?;
+        let summary = log.transaction(seal.tid).ok()??;
+        let missing = summary.ranges.missing_below(seal.chunks);
+        if !missing.is_empty() {
+            return Some(Verdict::Missing(missing));
+        }
+        let done = assemble(log, seal.tid, &mut std::io::sink()).ok()?;
+        let same = (done.chunks, done.bytes, done.blake3) == (seal.chunks, seal.bytes, seal.blake3);
+        if !same {
+            return Some(Verdict::Mismatch);
+        }
+        let closed = summary.state == State::Complete || close(log, net, &summary, done);
+        closed.then_some(Verdict::Complete)
     }
 
     /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
@@ -240,6 +250,22 @@ impl Store {
         }
         into.len() as u64 - before + self.copies
     }
+}
+
+fn close(
+    log: &SegmentLog<MemDisk>,
+    net: &Net,
+    summary: &TransactionSummary,
+    done: Assembled,
+) -> bool {
+    let receipt = Receipt {
+        revision: summary.receipt.map_or(1, |receipt| receipt.revision + 1),
+        bytes: done.bytes,
+        chunks: done.chunks,
+        blake3: done.blake3,
+        closed: now_of(net),
+    };
+    log.close(summary.tid, &receipt).is_ok()
 }
 
 /// Every chunk in the log, with the CRC of the bytes that are read.
