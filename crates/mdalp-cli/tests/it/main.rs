@@ -7,6 +7,7 @@
 mod events;
 mod failures;
 mod held;
+mod hostile;
 mod interop;
 mod lab;
 mod output;

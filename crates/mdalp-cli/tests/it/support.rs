@@ -159,6 +159,14 @@ impl Server {
         panic!("the server did not start: {said}");
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send_signal(&self.child, signal);
+    }
+
     /// Ends it without a warning, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
