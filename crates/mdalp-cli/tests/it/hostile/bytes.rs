@@ -87,15 +87,15 @@ fn junk() -> Vec<Vec<u8>> {
 }
 
 /// Sends all junk and then `question`; the first answer must be to that.
-fn answers_only(socket: &UdpSocket, to: (String, u16), question: &[u8]) -> Vec<u8> {
+fn answers_only(socket: &UdpSocket, to: &(String, u16), question: &[u8]) -> Vec<u8> {
     for datagram in junk() {
-        socket.send_to(&datagram, &to).unwrap();
+        socket.send_to(&datagram, to).unwrap();
         // A full socket buffer would keep the question from getting through.
         if datagram.len() > 10_000 {
             thread::yield_now();
         }
     }
-    socket.send_to(question, &to).unwrap();
+    socket.send_to(question, to).unwrap();
     let mut buffer = [0; 2048];
     let (len, _) = socket.recv_from(&mut buffer).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -109,11 +109,11 @@ fn h01_to_h12_servers_answer_no_junk_and_go_on() {
     let net = Net::new();
     let server = net.serve(&[]);
     let socket = UdpSocket::bind((net.ip(99), 0)).unwrap();
-    let answer = answers_only(&socket, (net.ip(1), 4650), b"Type:0;");
+    let answer = answers_only(&socket, &(net.ip(1), 4650), b"Type:0;");
     assert!(answer.starts_with(b"Type:1;TID:"), "{}", answer.escape_ascii());
     for host in 2..5 {
         let chunk = b"Type:2;TID:4611686018427387904;SEQ:0;DATA:x";
-        let answer = answers_only(&socket, (net.ip(host), 4650), chunk);
+        let answer = answers_only(&socket, &(net.ip(host), 4650), chunk);
         assert_eq!(text(&answer), "Type:3;TID:4611686018427387904;SEQ:0;");
     }
     assert_small(server.id());

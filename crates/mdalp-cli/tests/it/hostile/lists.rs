@@ -71,7 +71,7 @@ fn h20_to_h25_lists_that_are_no_lists_are_not_understood() {
         lists.into_iter().map(|list| thread::spawn(move || (asked(&list), list))).collect();
     for run in runs {
         let ((code, stderr), list) = run.join().unwrap();
-        assert_eq!(code, Some(4), "{:.60} {stderr}", list);
+        assert_eq!(code, Some(4), "{list:.60} {stderr}");
         assert!(!stderr.contains("panicked"));
     }
     assert_eq!(asked("[]").0, Some(5));
