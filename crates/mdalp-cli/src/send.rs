@@ -184,7 +184,7 @@ struct Patience {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ModeArg {
-    /// Mode 3 where every receiver advertises extensions, else mode 1
+    /// Mode 3 where every receiver advertises extensions and no latencies are given, else mode 1
     Auto,
     /// Over all receivers, in proportion to 1/latency
     #[value(name = "1")]
