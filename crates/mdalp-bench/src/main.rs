@@ -1,8 +1,8 @@
 //! Measures the servers beside the least that the machine could do, and prints the tables of
 //! `docs/benchmarks.md`.
 //!
-//! `cargo run --release -p mdalp-bench -- [all|receiver|rest] [DIR [SECONDS [ROUNDS]]]`; the
-//! data goes to new directories in `DIR`, default `.`, and is removed. Linux alone; servers run on
+//! `cargo run --release -p mdalp-bench -- [all|receiver|rest] [DIR [SECONDS [ROUNDS [ROWS]]]]`;
+//! the data goes to new directories in `DIR`, default `.`, and is removed. Linux alone; servers run on
 //! one processor, the load on another.
 
 #[cfg(target_os = "linux")]
@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         dir: std::path::Path::new(word(1, ".")),
         time: std::time::Duration::from_secs_f64(word(2, "3").parse()?),
         rounds: word(3, "3").parse()?,
+        only: word(4, ""),
     };
     pin(0)?;
     let what = word(0, "all");

@@ -13,6 +13,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) rounds: usize,
     pub(crate) time: Duration,
+    /// Only rows of receivers that begin like this, such as `GSO 1008`.
+    pub(crate) only: &'a str,
 }
 
 /// One measurement.
@@ -73,6 +75,10 @@ fn rows(
     transactions: usize,
     in_flight: usize,
 ) -> Result<(), Box<dyn Error>> {
+    let sender = if offload { "GSO" } else { "sendmmsg" };
+    if !format!("{sender} {transactions} {in_flight}").starts_with(setup.only) {
+        return Ok(());
+    }
     let sockets = transactions.min(SOCKETS);
     let load = Load { sockets, transactions, in_flight, offload, first_tid: 10_000 };
     let servers = [Server::Bare { offload }, Server::Receiver(Process), Server::Receiver(Fsync)];
@@ -91,9 +97,8 @@ fn rows(
             median(rounds.iter().map(|round| of(&round[at]) / of(&round[0])).collect())
         };
         println!(
-            "| {} | {transactions} | {in_flight} | {name} | {:.0} | {:.2} | {:.3} | {:.2} | {:.0} \
+            "| {sender} | {transactions} | {in_flight} | {name} | {:.0} | {:.2} | {:.3} | {:.2} | {:.0} \
              | {:.0} | {:.2} | {:.0} |",
-            if offload { "GSO" } else { "sendmmsg" },
             value(|f| f.rate),
             ratio(|f| f.rate),
             value(|f| f.cost),

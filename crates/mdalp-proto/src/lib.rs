@@ -22,6 +22,7 @@ pub mod receiver;
 pub mod rtt;
 pub mod source;
 pub mod split;
+pub mod tidmap;
 pub mod time;
 pub mod transfer;
 pub mod wire;

@@ -17,6 +17,7 @@ pub use types::{Ack, Append, Counters, Event, Local, SealAsked, SealReply, Store
 
 use crate::ids::{SequenceNumber, TransactionId};
 use crate::source::{is_answerable, without_flow};
+use crate::tidmap::Place;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, DecodeError, Message, Seal, Verdict, decode};
 use owner::Denied;
@@ -168,7 +169,7 @@ impl Receiver {
     /// A transaction that the store holds open from before: it is watched for silence. It counts
     /// against nobody's quota.
     pub fn adopt(&mut self, now: Instant, tid: TransactionId) {
-        if self.table.get_mut(tid).is_none() {
+        if self.table.find(tid).is_none() {
             // Nobody's quota, so it is not refused.
             let _ = self.table.admit(now, tid, None, &self.config, &mut self.evicted);
             self.report_evicted();
@@ -227,11 +228,11 @@ impl Receiver {
         self.counters.chunks += 1;
         let idle = self.config.idle;
         let limit = self.table.limit(&self.config);
-        let transaction = if let Some(transaction) = self.table.get_mut(tid) {
-            transaction
-        } else {
-            self.admit(now, tid, from)?
+        let place = match self.table.find(tid) {
+            Some(place) => place,
+            None => self.admit(now, tid, from)?,
         };
+        let Some(transaction) = self.table.at(place, tid) else { return Ok(()) };
         transaction.owners.admit(now, tid, local, from, idle).map_err(|denied| {
             let counter: Drop = match denied {
                 Denied::NotOwner => |c| &mut c.drop_not_owner,
@@ -251,7 +252,8 @@ impl Receiver {
         };
         let data = bytes.len() - data.len()..bytes.len();
         let wants_crc = claimed.is_some();
-        self.append = Some(Append { local, from, tid, seq, crc, data, wants_crc, opens_range });
+        self.append =
+            Some(Append { local, from, tid, seq, crc, data, wants_crc, opens_range, place });
         Ok(())
     }
 
@@ -306,7 +308,7 @@ impl Receiver {
         now: Instant,
         tid: TransactionId,
         from: SocketAddr,
-    ) -> Result<&mut table::Transaction, Drop> {
+    ) -> Result<Place, Drop> {
         if self.config.registered_only && !self.registered.contains(&tid) {
             return Err(|c| &mut c.drop_unregistered);
         }
@@ -314,7 +316,7 @@ impl Receiver {
             return Err(|c| &mut c.drop_no_new);
         }
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
-        let transaction = admitted.map_err(|refused| {
+        let place = admitted.map_err(|refused| {
             let counter: Drop = match refused {
                 Refused::Source => |c| &mut c.drop_source_quota,
                 Refused::Prefix => |c| &mut c.drop_prefix_quota,
@@ -322,7 +324,7 @@ impl Receiver {
             counter
         })?;
         self.events.push_back(Event::Claimed { tid });
-        Ok(transaction)
+        Ok(place)
     }
 
     fn ack(&mut self, ack: Ack) {
@@ -331,6 +333,9 @@ impl Receiver {
     }
 
     fn report_evicted(&mut self) {
+        if self.evicted.is_empty() {
+            return;
+        }
         self.counters.evicted += self.evicted.len() as u64;
         self.events.extend(self.evicted.drain(..).map(|tid| Event::Evicted { tid }));
     }

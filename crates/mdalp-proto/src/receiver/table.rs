@@ -8,8 +8,9 @@ use super::{ACTIVE_INTERVAL, Append, Config, Local};
 use crate::ids::TransactionId;
 use crate::ranges::RangeSet;
 use crate::source::{Prefix, is_local};
+use crate::tidmap::{Place, TidMap};
 use crate::time::Instant;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -94,7 +95,7 @@ pub(super) enum Due {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    transactions: BTreeMap<TransactionId, Transaction>,
+    transactions: TidMap<Transaction>,
     by_creator: BTreeSet<(IpAddr, TransactionId)>,
     /// One for each transaction.
     checks: BTreeSet<(Instant, TransactionId)>,
@@ -110,8 +111,12 @@ impl Table {
         self.ranges
     }
 
-    pub(super) fn get_mut(&mut self, tid: TransactionId) -> Option<&mut Transaction> {
-        self.transactions.get_mut(&tid)
+    pub(super) fn find(&mut self, tid: TransactionId) -> Option<Place> {
+        self.transactions.find(tid)
+    }
+
+    pub(super) fn at(&mut self, place: Place, tid: TransactionId) -> Option<&mut Transaction> {
+        self.transactions.at(place, tid)
     }
 
     pub(super) fn next_check(&self) -> Option<Instant> {
@@ -126,7 +131,7 @@ impl Table {
         from: Option<SocketAddr>,
         config: &Config,
         evicted: &mut Vec<TransactionId>,
-    ) -> Result<&mut Transaction, Refused> {
+    ) -> Result<Place, Refused> {
         let creator = from.filter(|&from| !is_local(from)).map(|from| from.ip());
         if let Some(ip) = creator {
             let prefix = Prefix::of(ip).addresses();
@@ -141,7 +146,7 @@ impl Table {
         let check = now + config.quiet;
         self.checks.insert((check, tid));
         self.by_creator.extend(creator.map(|ip| (ip, tid)));
-        Ok(self.transactions.entry(tid).or_insert(Transaction {
+        let transaction = Transaction {
             creator,
             created: now,
             heard: now,
@@ -155,7 +160,8 @@ impl Table {
             new_chunks: 0,
             quiet: false,
             check,
-        }))
+        };
+        Ok(self.transactions.insert(tid, transaction))
     }
 
     /// Checks that one more of `ips` does not pass `quota`; one idle transaction of theirs may go.
@@ -173,7 +179,7 @@ impl Table {
         let mut idle = None;
         for &(_, tid) in self.by_creator.range(theirs) {
             count += 1;
-            let heard = self.transactions.get(&tid).map_or(Instant::ZERO, |t| t.heard);
+            let heard = self.transactions.get(tid).map_or(Instant::ZERO, |t| t.heard);
             if heard + config.evictable <= now {
                 idle = Some(tid);
             }
@@ -193,7 +199,7 @@ impl Table {
         let mut order: Vec<_> = self
             .transactions
             .iter()
-            .map(|(&tid, t)| (now < t.heard + config.evictable, t.progress(now), t.heard, tid))
+            .map(|(tid, t)| (now < t.heard + config.evictable, t.progress(now), t.heard, tid))
             .collect();
         let count = (order.len() / 64).max(1).min(order.len());
         if count < order.len() {
@@ -206,7 +212,7 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, tid: TransactionId) {
-        let Some(transaction) = self.transactions.remove(&tid) else { return };
+        let Some(transaction) = self.transactions.remove(tid) else { return };
         self.ranges -= transaction.durable.range_count();
         self.checks.remove(&(transaction.check, tid));
         if let Some(ip) = transaction.creator {
@@ -225,7 +231,7 @@ impl Table {
         config: &Config,
     ) -> bool {
         let (tid, seq) = (append.tid, append.seq.0);
-        let Some(transaction) = self.transactions.get_mut(&tid) else { return false };
+        let Some(transaction) = self.transactions.at(append.place, tid) else { return false };
         transaction.pending = transaction.pending.saturating_sub(1);
         transaction.opening = transaction.opening.saturating_sub(u32::from(append.opens_range));
         let Some(new) = held else { return false };
@@ -263,7 +269,7 @@ impl Table {
     /// more.
     pub(super) fn next_due(&mut self, now: Instant, config: &Config) -> Option<Due> {
         while let Some(&(at, tid)) = self.checks.first().filter(|&&(at, _)| at <= now) {
-            let transaction = self.transactions.get_mut(&tid)?;
+            let transaction = self.transactions.get_mut(tid)?;
             let is_quiet = now >= transaction.last_new + config.quiet && transaction.pending == 0;
             let reported = !transaction.quiet && is_quiet;
             transaction.quiet |= is_quiet;

@@ -3,6 +3,7 @@
 use crate::counters::counters;
 use crate::ids::{SequenceNumber, TransactionId};
 use crate::wire::{ChunkCrc, Seal, Verdict, encode_ack, encode_seal_reply};
+use crate::tidmap::Place;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -29,6 +30,8 @@ pub struct Append {
     pub wants_crc: bool,
     /// Whether it counts as a range of its own until the answer is there. Of no use to shells.
     pub opens_range: bool,
+    /// Where the machine keeps the transaction. Of no use to shells.
+    pub place: Place,
 }
 
 /// What became of an [`Append`].

@@ -140,18 +140,22 @@ impl<'a> Cursor<'a> {
 
 /// The decimal number at the start of `text` and how many bytes it takes.
 fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
-    let mut used = 0;
-    let mut value: u64 = 0;
-    // Up to 19 digits always fit, and only the next one has to be checked.
-    while let Some(digit @ b'0'..=b'9') = text.get(used)
-        && used < 21
-    {
-        let digit = u64::from(digit - b'0');
-        value = match used {
-            0..19 => value.wrapping_mul(10).wrapping_add(digit),
-            _ => value.checked_mul(10)?.checked_add(digit)?,
-        };
+    /// So many digits always fit.
+    const SAFE: usize = 19;
+    let digits = |from: usize| {
+        let digits = text.iter().skip(from).map(|byte| byte.wrapping_sub(b'0'));
+        digits.take_while(|&digit| digit < 10).map(u64::from)
+    };
+    let (mut value, mut used) = (0_u64, 0);
+    for digit in digits(0).take(SAFE) {
+        value = value.wrapping_mul(10).wrapping_add(digit);
         used += 1;
+    }
+    if used == SAFE {
+        for digit in digits(SAFE) {
+            value = value.checked_mul(10)?.checked_add(digit)?;
+            used += 1;
+        }
     }
     let padded = used > 1 && text.first() == Some(&b'0');
     (used > 0 && !padded).then_some((value, used))
