@@ -77,6 +77,12 @@ impl<T> TidMap<T> {
         }
     }
 
+    /// The value at `place` and whose it is.
+    pub fn in_place(&mut self, place: Place) -> Option<(TransactionId, &mut T)> {
+        let value = self.values.get_mut(place.0 as usize)?.as_mut();
+        value.map(|(tid, value)| (*tid, value))
+    }
+
     /// The value of `tid`.
     pub fn get(&self, tid: TransactionId) -> Option<&T> {
         let place = self.index.get(&tid)?;

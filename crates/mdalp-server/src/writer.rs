@@ -10,6 +10,8 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::receiver::Append;
 use mdalp_store::{AppendResult, NewChunk, ReceiverId, Store, StoreError, TransactionInfo};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 /// Chunks for one flush. Goes to the writer and comes back with the results; its buffers are used
 /// again.
@@ -47,6 +49,8 @@ pub(crate) type Writer = Worker<Batch, Batch>;
 
 /// `ids` are the store's names of the receivers, by their number here.
 pub(crate) fn spawn(store: Arc<dyn Store>, ids: Vec<ReceiverId>) -> Result<Writer, ServerError> {
+    let helper = Helper::spawn(Arc::clone(&store))?;
+    let mut waiting = 0_u64;
     Worker::spawn("mdalp-writer", move |mut batch: Batch| {
         let chunks: Vec<_> = batch
             .appends
@@ -60,8 +64,50 @@ pub(crate) fn spawn(store: Arc<dyn Store>, ids: Vec<ReceiverId>) -> Result<Write
             })
             .collect();
         store.append(wall(), &chunks, &mut batch.results);
+        waiting = if store.needs_prepare() { waiting + 1 } else { 0 };
+        // It may fail for lack of room: not to be tried again with each batch.
+        if waiting % 1024 == 1 {
+            helper.wake();
+        }
         batch
     })
+}
+
+/// The thread that makes the next segment ready, 64 MiB of zeros with `fsync`, while chunks are
+/// appended to this one.
+struct Helper {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Helper {
+    fn spawn(store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        const NAME: &str = "mdalp-segments";
+        let (wake, woken) = sync_channel(1);
+        let body = move || {
+            while woken.recv().is_ok() {
+                if let Err(error) = store.prepare() {
+                    tracing::debug!(%error, "no segment was made ready");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(NAME.to_owned()).spawn(body);
+        let thread = Some(thread.map_err(|_| ServerError::Thread(NAME))?);
+        Ok(Self { wake: Some(wake), thread })
+    }
+
+    fn wake(&self) {
+        // Full: it is at it.
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+    }
+}
+
+impl Drop for Helper {
+    /// Whoever sees the writer end knows that the store is let go.
+    fn drop(&mut self) {
+        self.wake = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// A new transaction to record.

@@ -10,7 +10,8 @@
 //! look up where the chunks are.
 //!
 //! Memory: about 20 bytes for each chunk of the segment being written, nothing for each chunk of a sealed
-//! one; ranges and shares for each transaction. Disk: a segment is removed when all transactions in it
+//! one; ranges and shares for each transaction. What was written last is counted later, by the
+//! thousand ([`fresh`]), and in any case before anybody asks. Disk: a segment is removed when all transactions in it
 //! are released. Live remnants are **not** copied forward, so one old open transaction pins its
 //! segments.
 
@@ -18,6 +19,7 @@ mod catalog;
 mod codec;
 mod footer;
 mod format;
+mod fresh;
 mod index;
 mod open;
 mod records;
@@ -31,6 +33,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::tidmap::Place;
 
 pub(crate) use open::load_read_only;
 
@@ -203,6 +206,9 @@ struct Spare<F> {
 #[derive(Debug)]
 struct Inner<F> {
     catalog: Catalog<F>,
+    fresh: Vec<fresh::Fresh>,
+    /// Of one piece: places of the transactions, and how many chunks of each there are in a row.
+    runs: Vec<(Option<Place>, usize)>,
     active: Option<Active>,
     buf: Vec<u8>,
     poison: Option<Poison>,
@@ -231,7 +237,15 @@ impl Active {
 }
 
 impl<D: Disk> SegmentLog<D> {
+    /// All that is held, counted.
     fn inner(&self) -> MutexGuard<'_, Inner<D::File>> {
+        let mut inner = self.uncounted();
+        inner.count();
+        inner
+    }
+
+    /// For appending: chunks that were written last may not be counted.
+    fn uncounted(&self) -> MutexGuard<'_, Inner<D::File>> {
         // A panic elsewhere leaves at worst a batch that was not acknowledged.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,6 +264,14 @@ impl<D: Disk> SegmentLog<D> {
 impl<D: Disk> ChunkLog for SegmentLog<D> {
     fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
         self.append_batch(now, batch, results);
+    }
+
+    fn needs_prepare(&self) -> bool {
+        self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.make_spare()
     }
 
     fn durability(&self) -> Durability {

@@ -26,6 +26,17 @@ pub trait ChunkLog: Send + Sync {
     /// On `Err` no ack may leave. A transaction that nobody began is begun by its first chunk.
     fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>);
 
+    /// Whether [`prepare`](Self::prepare) has something to do.
+    fn needs_prepare(&self) -> bool {
+        false
+    }
+
+    /// Does slow work beforehand that [`append`](Self::append) would otherwise stop for. For a helper
+    /// thread: appending goes on meanwhile.
+    fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// What acknowledged chunks survive.
     fn durability(&self) -> Durability;
 }

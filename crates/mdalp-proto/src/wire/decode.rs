@@ -152,7 +152,8 @@ fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
         used += 1;
     }
     if used == SAFE {
-        for digit in digits(SAFE) {
+        // Two more are too many, unless they are zeros in front.
+        for digit in digits(SAFE).take(2) {
             value = value.checked_mul(10)?.checked_add(digit)?;
             used += 1;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::tidmap::TidMap;
 
 use super::Damage;
 use super::format::{HEADER, Header, SegmentId, kind};
@@ -22,8 +23,8 @@ use crate::types::{
 /// What is known of a transaction: from one segment, or from all.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
-    pub(super) info: Option<TransactionInfo>,
-    pub(super) receipt: Option<Receipt>,
+    pub(super) info: Option<Box<TransactionInfo>>,
+    pub(super) receipt: Option<Box<Receipt>>,
     pub(super) release: Option<Release>,
     pub(super) last_append: Option<UnixMillis>,
     pub(super) bytes: u64,
@@ -32,18 +33,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Counts a chunk that was just entered into `held`.
-    pub(super) fn count_chunk(
-        &mut self,
-        seq: u64,
-        len: u64,
-        receiver: ReceiverId,
-        now: UnixMillis,
-    ) {
-        self.bytes += len;
+    /// Notes when a chunk came.
+    pub(super) fn came(&mut self, now: UnixMillis) {
         // The log's clock is coarse; no chunk came before its transaction began.
         let begun = self.info.as_ref().map(|info| info.begun);
         self.last_append = self.last_append.max(Some(now)).max(begun);
+    }
+
+    /// Counts a chunk that was entered into `held`.
+    pub(super) fn count_chunk(&mut self, seq: u64, len: u64, receiver: ReceiverId) {
+        self.bytes += len;
         let share = self.share(receiver);
         share.chunks += 1;
         share.bytes += len;
@@ -70,7 +69,9 @@ impl Facts {
         if self.info.is_none() {
             self.info.clone_from(&later.info);
         }
-        self.receipt = later.receipt.or(self.receipt);
+        if later.receipt.is_some() {
+            self.receipt.clone_from(&later.receipt);
+        }
         self.release = later.release.or(self.release);
         self.last_append = self.last_append.max(later.last_append);
         self.bytes += later.bytes;
@@ -88,7 +89,7 @@ impl Facts {
     }
 
     pub(super) fn state(&self) -> State {
-        match (self.release, self.receipt) {
+        match (self.release, &self.receipt) {
             (Some(Release::Expired), _) => State::Expired,
             (Some(Release::Removed), _) => State::Removed,
             (None, Some(receipt)) if receipt.chunks == self.held.len() => State::Complete,
@@ -162,21 +163,21 @@ fn is_chunk(header: &Header, tid: TransactionId, seq: u64) -> bool {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Catalog<F> {
-    pub(super) transactions: BTreeMap<TransactionId, Transaction>,
+    pub(super) transactions: TidMap<Transaction>,
     pub(crate) receivers: Vec<ReceiverName>,
     pub(super) segments: BTreeMap<u64, Segment<F>>,
 }
 
 impl<F: DiskFile> Catalog<F> {
     pub(super) fn new() -> Self {
-        Self { transactions: BTreeMap::new(), receivers: Vec::new(), segments: BTreeMap::new() }
+        Self { transactions: TidMap::default(), receivers: Vec::new(), segments: BTreeMap::new() }
     }
 
     /// Adds a segment that is later than all others.
     pub(super) fn absorb(&mut self, mut segment: Segment<F>) {
         let number = segment.id.number;
         for (&tid, part) in &segment.parts {
-            let transaction = self.transactions.entry(tid).or_default();
+            let transaction = self.transactions.get_or_default(tid);
             transaction.segments.push(number);
             if let Some(facts) = &part.facts {
                 transaction.facts.merge(facts);
@@ -199,7 +200,7 @@ impl<F: DiskFile> Catalog<F> {
 
     /// The checksum of a chunk that is held; `None` if it cannot be found where it should be.
     pub(super) fn crc_of(&self, tid: TransactionId, seq: u64) -> Option<u32> {
-        let transaction = self.transactions.get(&tid)?;
+        let transaction = self.transactions.get(tid)?;
         // Newest first: a chunk is stored twice only if the older copy was found damaged.
         let segments = transaction.segments.iter().rev();
         segments
@@ -208,22 +209,11 @@ impl<F: DiskFile> Catalog<F> {
     }
 
     pub(crate) fn summary(&self, tid: TransactionId) -> Option<TransactionSummary> {
-        let facts = &self.transactions.get(&tid)?.facts;
-        Some(TransactionSummary {
-            tid,
-            state: facts.state(),
-            info: facts.info.clone(),
-            chunks: facts.held.len(),
-            bytes: facts.bytes,
-            ranges: facts.held.clone(),
-            shares: facts.shares.clone(),
-            last_append: facts.last_append,
-            receipt: facts.receipt,
-        })
+        Some(summary(tid, &self.transactions.get(tid)?.facts))
     }
 
     pub(crate) fn list(&self) -> Vec<TransactionSummary> {
-        self.transactions.keys().filter_map(|&tid| self.summary(tid)).collect()
+        self.transactions.iter().map(|(tid, transaction)| summary(tid, &transaction.facts)).collect()
     }
 
     /// All that reading a transaction needs, so that no lock is held meanwhile.
@@ -232,7 +222,7 @@ impl<F: DiskFile> Catalog<F> {
         tid: TransactionId,
         from: SequenceNumber,
     ) -> Result<Chunks<F>, ReadError> {
-        let transaction = self.transactions.get(&tid);
+        let transaction = self.transactions.get(tid);
         let transaction = transaction
             .filter(|transaction| transaction.facts.release.is_none())
             .ok_or(ReadError::UnknownTransaction)?;
@@ -249,6 +239,20 @@ impl<F: DiskFile> Catalog<F> {
             });
         }
         Ok(Chunks { tid, sources })
+    }
+}
+
+fn summary(tid: TransactionId, facts: &Facts) -> TransactionSummary {
+    TransactionSummary {
+        tid,
+        state: facts.state(),
+        info: facts.info.as_deref().cloned(),
+        chunks: facts.held.len(),
+        bytes: facts.bytes,
+        ranges: facts.held.clone(),
+        shares: facts.shares.clone(),
+        last_append: facts.last_append,
+        receipt: facts.receipt.as_deref().copied(),
     }
 }
 

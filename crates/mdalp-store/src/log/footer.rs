@@ -134,8 +134,8 @@ fn put_damage(body: &mut Vec<u8>, damage: &Damage) {
 }
 
 fn put_facts(body: &mut Vec<u8>, facts: &Facts) {
-    put_option(body, facts.info.as_ref(), Put::info);
-    put_option(body, facts.receipt.as_ref(), Put::receipt);
+    put_option(body, facts.info.as_deref(), Put::info);
+    put_option(body, facts.receipt.as_deref(), Put::receipt);
     put_option(body, facts.release, |body, why| body.number([release_byte(why)]));
     put_option(body, facts.last_append, |body, at| body.number(at.0.to_be_bytes()));
     body.number(facts.bytes.to_be_bytes());
@@ -181,8 +181,8 @@ fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
     let slice = Slice { at: take.u64()?, count: take.u32()? };
     let index = Index { disk: Some(slice), ..Index::default() };
     let facts = Facts {
-        info: take.option(Take::info)?,
-        receipt: take.option(Take::receipt)?,
+        info: take.option(Take::info)?.map(Box::new),
+        receipt: take.option(Take::receipt)?.map(Box::new),
         release: take.option(Take::release)?,
         last_append: take.option(|take| take.u64().map(UnixMillis))?,
         bytes: take.u64()?,

@@ -251,6 +251,8 @@ impl<D: Disk> SegmentLog<D> {
         recovery.damage.sort_unstable();
         let inner = Inner {
             catalog,
+            fresh: Vec::new(),
+            runs: Vec::new(),
             active,
             buf: Vec::new(),
             poison: None,
@@ -277,7 +279,7 @@ impl<D: Disk> SegmentLog<D> {
     fn get_ready(&self) -> Result<(), StoreError> {
         self.reclaim_segments(&mut self.inner())?;
         self.look_for_room(&mut self.inner());
-        match self.prepare() {
+        match self.make_spare() {
             // A full disk can still be read and released from.
             Err(StoreError::Full) => Ok(()),
             done => done,

@@ -45,7 +45,7 @@ impl<D: Disk> SegmentLog<D> {
         info: &TransactionInfo,
     ) -> Result<(), StoreError> {
         let inner = &mut *self.inner();
-        if inner.catalog.transactions.contains_key(&tid) {
+        if inner.catalog.transactions.get(tid).is_some() {
             return Err(StoreError::AlreadyExists);
         }
         let texts = info.receivers.iter().flat_map(|receiver| [&receiver.address, &receiver.name]);
@@ -59,7 +59,7 @@ impl<D: Disk> SegmentLog<D> {
         let mut body = Vec::new();
         body.info(info);
         self.record(inner, Header::of(kind::BEGIN, 0, tid.0, 0, &body), &body)?;
-        inner.note(tid, |facts| facts.info = Some(info.clone()));
+        inner.note(tid, |facts| facts.info = Some(Box::new(info.clone())));
         Ok(())
     }
 
@@ -97,15 +97,15 @@ impl<D: Disk> SegmentLog<D> {
         receipt: &Receipt,
     ) -> Result<(), StoreError> {
         let inner = &mut *self.inner();
-        let transaction = inner.catalog.transactions.get(&tid);
+        let transaction = inner.catalog.transactions.get(tid);
         let facts = &transaction.ok_or(StoreError::UnknownTransaction)?.facts;
         if facts.release.is_some() {
             return Err(StoreError::Released);
         }
-        if facts.receipt == Some(*receipt) && facts.state() == State::Complete {
+        if facts.receipt.as_deref() == Some(receipt) && facts.state() == State::Complete {
             return Ok(());
         }
-        let revision = facts.receipt.map_or(0, |receipt| receipt.revision).saturating_add(1);
+        let revision = facts.receipt.as_ref().map_or(0, |receipt| receipt.revision).saturating_add(1);
         if facts.held.contiguous_from_zero() != Some(receipt.chunks)
             || facts.bytes != receipt.bytes
             || receipt.revision != revision
@@ -115,7 +115,7 @@ impl<D: Disk> SegmentLog<D> {
         let mut body = Vec::new();
         body.receipt(receipt);
         self.record(inner, Header::of(kind::CLOSE, 0, tid.0, 0, &body), &body)?;
-        inner.note(tid, |facts| facts.receipt = Some(*receipt));
+        inner.note(tid, |facts| facts.receipt = Some(Box::new(*receipt)));
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl<D: Disk> SegmentLog<D> {
         why: Release,
     ) -> Result<(), StoreError> {
         let inner = &mut *self.inner();
-        let transaction = inner.catalog.transactions.get(&tid);
+        let transaction = inner.catalog.transactions.get(tid);
         if transaction.ok_or(StoreError::UnknownTransaction)?.facts.release.is_some() {
             return Ok(());
         }

@@ -15,14 +15,8 @@ use crate::disk::{Allocate, Disk, DiskFile, is_full, write_all_at};
 use crate::types::{ReceiverId, StoreError};
 
 impl<D: Disk> SegmentLog<D> {
-    /// Whether the next change of segment would have to stop and make one.
-    pub fn needs_prepare(&self) -> bool {
-        self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
-    }
-
-    /// Makes the next segment ready, so that no batch waits for it. For a helper thread: appending goes
-    /// on meanwhile. Does nothing if one is ready.
-    pub fn prepare(&self) -> Result<(), StoreError> {
+    /// Makes the next segment ready, so that no batch waits for it, unless one is.
+    pub(super) fn make_spare(&self) -> Result<(), StoreError> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.ready.is_some() {
             return Ok(());
@@ -108,6 +102,7 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn seal_active(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        inner.count();
         let Some(mut active) = inner.active.take() else { return Ok(()) };
         let Some(segment) = inner.catalog.segments.get_mut(&active.number) else { return Ok(()) };
         active.contents.parts = mem::take(&mut segment.parts);
@@ -138,7 +133,7 @@ impl<D: Disk> SegmentLog<D> {
         for number in numbers.into_iter().filter(|&number| Some(number) != active) {
             let Some(segment) = catalog.segments.get(&number) else { continue };
             let unneeded = segment.parts.keys().all(|tid| {
-                catalog.transactions.get(tid).is_none_or(|transaction| {
+                catalog.transactions.get(*tid).is_none_or(|transaction| {
                     let segments = &transaction.segments[..];
                     transaction.facts.release.is_some()
                         && (segments == [number] || segments.last() != Some(&number))
@@ -152,10 +147,10 @@ impl<D: Disk> SegmentLog<D> {
             }
             let Some(segment) = catalog.segments.remove(&number) else { continue };
             for tid in segment.parts.keys() {
-                if let Some(transaction) = catalog.transactions.get_mut(tid) {
+                if let Some(transaction) = catalog.transactions.get_mut(*tid) {
                     transaction.segments.retain(|&other| other != number);
                     if transaction.segments.is_empty() {
-                        catalog.transactions.remove(tid);
+                        catalog.transactions.remove(*tid);
                     }
                 }
             }

@@ -33,13 +33,14 @@ impl Contents {
                 let (facts, index) = self.part(tid);
                 if facts.held.insert(header.seq) {
                     let receiver = ReceiverId(header.receiver);
-                    facts.count_chunk(header.seq, body.len() as u64, receiver, clock);
+                    facts.came(clock);
+                    facts.count_chunk(header.seq, body.len() as u64, receiver);
                     let offset = u32::try_from(offset).ok()?;
                     index.push(Entry { seq: header.seq, offset, crc: header.crc });
                 }
             }
-            kind::BEGIN => self.part(tid).0.info = Some(take.info()?),
-            kind::CLOSE => self.part(tid).0.receipt = Some(take.receipt()?),
+            kind::BEGIN => self.part(tid).0.info = Some(Box::new(take.info()?)),
+            kind::CLOSE => self.part(tid).0.receipt = Some(Box::new(take.receipt()?)),
             kind::RELEASE => self.part(tid).0.release = Some(take.release()?),
             kind::RECEIVER => {
                 self.receivers.insert(ReceiverId(header.receiver), take.receiver()?);

@@ -5,6 +5,8 @@
 use std::mem;
 use std::sync::Arc;
 
+use mdalp_proto::tidmap::TidMap;
+
 use super::catalog::{Facts, Segment};
 use super::open::read_all;
 use super::scan::{Scan, scan};
@@ -91,7 +93,7 @@ fn verify_active<F: DiskFile>(inner: &mut Inner<F>) -> Result<bool, ReadError> {
 
 /// Adds all transactions up anew from their parts.
 fn count_again<F: DiskFile>(inner: &mut Inner<F>) -> Result<(), ReadError> {
-    inner.catalog.transactions.clear();
+    inner.catalog.transactions = TidMap::default();
     for (_, mut segment) in mem::take(&mut inner.catalog.segments) {
         read_facts(&mut segment)?;
         inner.catalog.absorb(segment);

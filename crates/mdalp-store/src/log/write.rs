@@ -2,13 +2,13 @@
 //!
 //! Does not recover ([`super::open`]) and does not change segments ([`super::roll`]).
 
-use std::collections::btree_map::Entry;
 use std::io;
 
 use mdalp_proto::ids::TransactionId;
 
-use super::catalog::{Facts, Transaction};
+use super::catalog::{Catalog, Facts, Transaction};
 use super::format::{HEADER, Header, kind};
+use super::fresh::{self, Fresh};
 use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog, index};
 use crate::disk::{Disk, DiskFile, write_all_at};
@@ -55,8 +55,8 @@ impl<F: DiskFile> Inner<F> {
     }
 
     /// What becomes of a chunk that is not to be written; `None` if it is.
-    fn answer(&self, chunk: &NewChunk<'_>) -> Option<AppendResult> {
-        let Some(transaction) = self.catalog.transactions.get(&chunk.tid) else {
+    fn answer(&mut self, chunk: &NewChunk<'_>) -> Option<AppendResult> {
+        let Some(transaction) = self.catalog.transactions.get(chunk.tid) else {
             return (self.room < Room::All).then_some(Err(AppendError::Full));
         };
         let facts = &transaction.facts;
@@ -64,6 +64,7 @@ impl<F: DiskFile> Inner<F> {
             return Some(Err(AppendError::Released));
         }
         if facts.held.contains(chunk.seq.0) {
+            self.count();
             return Some(self.duplicate(chunk, [].iter()));
         }
         (self.room == Room::Nothing).then_some(Err(AppendError::Full))
@@ -72,7 +73,7 @@ impl<F: DiskFile> Inner<F> {
     /// Enters a fact into the transaction and into its part in the active segment.
     pub(super) fn note(&mut self, tid: TransactionId, enter: impl Fn(&mut Facts)) {
         let Some(active) = &self.active else { return };
-        let transaction = self.catalog.transactions.entry(tid).or_default();
+        let transaction = self.catalog.transactions.get_or_default(tid);
         if transaction.segments.last() != Some(&active.number) {
             transaction.segments.push(active.number);
         }
@@ -82,37 +83,46 @@ impl<F: DiskFile> Inner<F> {
         }
     }
 
-    /// Notes that the chunks of `run`, all of one transaction, are held. Adds a result for each:
-    /// `New` for those to be written now. `before` came earlier in the same batch.
-    fn take(
-        &mut self,
-        run: &[NewChunk<'_>],
-        before: &[NewChunk<'_>],
-        results: &mut Vec<AppendResult>,
-    ) {
-        let Some(&NewChunk { tid, .. }) = run.first() else { return };
-        let transaction = match self.catalog.transactions.entry(tid) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) if self.room == Room::All => entry.insert(Transaction::default()),
-            Entry::Vacant(_) => return results.extend(run.iter().map(|_| Err(AppendError::Full))),
-        };
-        if transaction.facts.release.is_some() {
-            return results.extend(run.iter().map(|_| Err(AppendError::Released)));
-        }
-        let first = results.len();
-        let held = &mut transaction.facts.held;
-        let mut all_new = true;
-        results.extend(run.iter().map(|chunk| {
-            let new = held.insert(chunk.seq.0);
-            all_new &= new;
-            if new { Ok(Appended::New) } else { Err(AppendError::Damaged) }
+    /// Enters the chunks of `piece` into what is held, and adds a result for each: `New` for those to
+    /// be written now.
+    fn take(&mut self, piece: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+        let Self { catalog: Catalog { transactions, .. }, runs, room, .. } = self;
+        // All look-ups before all else: the processor waits for the memory of several at a time.
+        runs.clear();
+        runs.extend(piece.chunk_by(|a, b| a.tid == b.tid).map(|run| {
+            let tid = run[0].tid;
+            let found = transactions.find(tid).or_else(|| {
+                (*room == Room::All).then(|| transactions.insert(tid, Transaction::default()))
+            });
+            (found, run.len())
         }));
+        let (first, mut all_new) = (results.len(), true);
+        let mut rest = piece;
+        for &(place, len) in &*runs {
+            let (run, later) = rest.split_at(len);
+            rest = later;
+            let transaction = place.and_then(|place| transactions.at(place, run[0].tid));
+            let Some(Transaction { facts, .. }) = transaction else {
+                results.extend(run.iter().map(|_| Err(AppendError::Full)));
+                continue;
+            };
+            if facts.release.is_some() {
+                results.extend(run.iter().map(|_| Err(AppendError::Released)));
+                continue;
+            }
+            results.extend(run.iter().map(|chunk| {
+                let new = facts.held.insert(chunk.seq.0);
+                all_new &= new;
+                if new { Ok(Appended::New) } else { Err(AppendError::Damaged) }
+            }));
+        }
         if all_new {
             return;
         }
-        for (at, chunk) in run.iter().enumerate() {
-            if results[first + at] != Ok(Appended::New) {
-                results[first + at] = self.duplicate(chunk, before.iter().chain(&run[..at]));
+        self.count();
+        for (at, chunk) in piece.iter().enumerate() {
+            if results[first + at] == Err(AppendError::Damaged) {
+                results[first + at] = self.duplicate(chunk, piece[..at].iter());
             }
         }
     }
@@ -129,38 +139,30 @@ impl<F: DiskFile> Inner<F> {
         crc.map(|crc| Appended::Duplicate { crc }).ok_or(AppendError::Damaged)
     }
 
-    /// Counts the new ones among chunks that were written from `offset` on.
-    fn note_chunks(
+    /// Notes which chunks were written from `offset` on: the new ones of the piece that was taken.
+    fn written(
         &mut self,
         now: UnixMillis,
         piece: &[NewChunk<'_>],
         results: &[AppendResult],
         mut offset: u64,
     ) {
-        let Some(active) = &self.active else { return };
-        let Some(segment) = self.catalog.segments.get_mut(&active.number) else { return };
-        let mut results = results.iter();
-        for run in piece.chunk_by(|a, b| a.tid == b.tid) {
-            let new = run.iter().zip(&mut results);
-            let mut new = new.filter(|(_, result)| **result == Ok(Appended::New)).peekable();
-            if new.peek().is_none() {
-                continue;
-            }
-            let tid = run[0].tid;
-            let transaction = self.catalog.transactions.entry(tid).or_default();
-            if transaction.segments.last() != Some(&active.number) {
-                transaction.segments.push(active.number);
-            }
-            let (facts, index) = open_part(&mut segment.parts, tid);
-            for (chunk, _) in new {
-                let NewChunk { seq, receiver, crc, data, .. } = *chunk;
-                transaction.facts.count_chunk(seq.0, data.len() as u64, receiver, now);
-                facts.held.insert(seq.0);
-                facts.count_chunk(seq.0, data.len() as u64, receiver, now);
+        let mut rest = piece.iter().zip(results);
+        for &(place, len) in &self.runs {
+            for (chunk, result) in rest.by_ref().take(len) {
+                let Some(place) = place.filter(|_| *result == Ok(Appended::New)) else { continue };
+                let NewChunk { tid, seq, receiver, crc, data } = *chunk;
+                if let Some(transaction) = self.catalog.transactions.at(place, tid) {
+                    transaction.facts.last_append = transaction.facts.last_append.max(Some(now));
+                }
                 // Segments are at most 1 GiB and a record more.
-                index.push(index::Entry { seq: seq.0, offset: offset as u32, crc });
+                let entry = index::Entry { seq: seq.0, offset: offset as u32, crc };
+                self.fresh.push(Fresh { place, receiver, len: data.len() as u32, entry });
                 offset += record_len(chunk);
             }
+        }
+        if self.fresh.len() >= fresh::MANY {
+            self.count();
         }
     }
 }
@@ -182,7 +184,7 @@ impl<D: Disk> SegmentLog<D> {
         results: &mut Vec<AppendResult>,
     ) {
         results.clear();
-        let inner = &mut *self.inner();
+        let inner = &mut *self.uncounted();
         if inner.room < Room::All {
             self.look_for_room(inner);
         }
@@ -246,12 +248,7 @@ impl<D: Disk> SegmentLog<D> {
             Header::of(kind::CLOCK, 0, now.0, 0, &[]).encode(seed, &[], &mut inner.buf);
         }
         let offset = active.end + inner.buf.len() as u64;
-        let mut start = 0;
-        // Chunks of one transaction mostly come in runs: one look-up for each run.
-        for run in piece.chunk_by(|a, b| a.tid == b.tid) {
-            inner.take(run, &piece[..start], results);
-            start += run.len();
-        }
+        inner.take(piece, results);
         let before = inner.buf.len();
         for (chunk, result) in piece.iter().zip(&results[first..]) {
             if *result != Ok(Appended::New) {
@@ -273,17 +270,18 @@ impl<D: Disk> SegmentLog<D> {
             return;
         }
         if self.write(inner).is_ok() {
-            inner.note_chunks(now, piece, &results[first..], offset);
+            inner.written(now, piece, &results[first..], offset);
             return;
         }
+        inner.count();
         for (chunk, result) in piece.iter().zip(&results[first..]) {
             if *result == Ok(Appended::New)
-                && let Some(transaction) = inner.catalog.transactions.get_mut(&chunk.tid)
+                && let Some(transaction) = inner.catalog.transactions.get_mut(chunk.tid)
             {
                 transaction.facts.held.remove(chunk.seq.0);
             }
         }
-        inner.catalog.transactions.retain(|_, transaction| !transaction.segments.is_empty());
+        inner.catalog.transactions.retain(|transaction| !transaction.segments.is_empty());
         results.truncate(first);
         results.resize(first + piece.len(), Err(AppendError::Poisoned));
     }
