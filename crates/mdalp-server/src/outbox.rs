@@ -12,18 +12,21 @@ const PIECE: usize = 65_000;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
-    queue: Vec<Queued>,
+    rows: Vec<Row>,
     piece: Vec<u8>,
 }
 
-/// A datagram, by its place in `bytes`.
+/// Datagrams of one length to one destination that were taken one after the other, by their place in
+/// `bytes`. Mostly few rows are many datagrams, so that little is sorted and copied.
 #[derive(Clone, Copy, Debug)]
-struct Queued {
+struct Row {
     /// The same for what can go together, and mostly only for that.
     key: u64,
     to: SocketAddr,
-    start: usize,
+    /// Of each of them.
     len: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Outbox {
@@ -31,30 +34,35 @@ impl Outbox {
     pub(crate) fn push(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        let len = self.bytes.len() - start;
-        if len == 0 {
-            return;
+        let end = self.bytes.len();
+        let len = end - start;
+        match self.rows.last_mut() {
+            _ if len == 0 => {}
+            Some(row) if (row.to, row.len) == (to, len) => row.end = end,
+            _ => self.rows.push(Row { key: key(to, len), to, len, start, end }),
         }
-        self.queue.push(Queued { key: key(to, len), to, start, len });
     }
 
     /// Shows all datagrams to `send`, and forgets them: destination, one or more (at most `most`)
     /// datagrams without anything in between, and the length of each.
     pub(crate) fn drain(&mut self, most: usize, mut send: impl FnMut(SocketAddr, &[u8], usize)) {
-        self.queue.sort_by_key(|queued| queued.key);
-        let alike = |a: &Queued, b: &Queued| (a.to, a.len) == (b.to, b.len);
-        for group in self.queue.chunk_by(alike) {
-            let &Queued { to, len, .. } = &group[0];
-            for part in group.chunks(most.min(PIECE / len).max(1)) {
-                self.piece.clear();
-                for queued in part {
-                    self.piece.extend_from_slice(&self.bytes[queued.start..][..queued.len]);
-                }
-                send(to, &self.piece, len);
+        let Self { bytes, rows, piece } = self;
+        rows.sort_by_key(|row| row.key);
+        for group in rows.chunk_by(|a, b| (a.to, a.len) == (b.to, b.len)) {
+            let Row { to, len, start, end, .. } = group[0];
+            let together = if group.len() == 1 {
+                &bytes[start..end]
+            } else {
+                piece.clear();
+                group.iter().for_each(|row| piece.extend_from_slice(&bytes[row.start..row.end]));
+                &*piece
+            };
+            for part in together.chunks(most.min(PIECE / len).max(1) * len) {
+                send(to, part, len);
             }
         }
-        self.queue.clear();
-        self.bytes.clear();
+        rows.clear();
+        bytes.clear();
     }
 }
 

@@ -184,6 +184,7 @@ impl ReceiverSide {
                 }
             };
             self.machine.handle_appended(now, append, stored);
+            self.queue_acks();
         }
         batch.clear();
         self.spare = Some(batch);
@@ -195,6 +196,14 @@ impl ReceiverSide {
         self.submit()
     }
 
+    fn queue_acks(&mut self) {
+        while let Some(ack) = self.machine.poll_transmit() {
+            if let Some(port) = self.ports.get_mut(usize::from(ack.local.0)) {
+                port.send(ack.to, |out| ack.encode(out));
+            }
+        }
+    }
+
     /// Sends the acks, and passes on what happened.
     pub(crate) fn drain(
         &mut self,
@@ -202,11 +211,7 @@ impl ReceiverSide {
         log: &mut Log,
         mut orchestrator: Option<&mut Orchestrator>,
     ) -> Result<(), ServerError> {
-        while let Some(ack) = self.machine.poll_transmit() {
-            if let Some(port) = self.ports.get_mut(usize::from(ack.local.0)) {
-                port.send(ack.to, |out| ack.encode(out));
-            }
-        }
+        self.queue_acks();
         while let Some(asked) = self.machine.poll_seal() {
             self.keeper.send(keeper::Command::Seal(asked))?;
         }

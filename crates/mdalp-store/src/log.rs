@@ -206,7 +206,7 @@ struct Spare<F> {
 #[derive(Debug)]
 struct Inner<F> {
     catalog: Catalog<F>,
-    fresh: Vec<fresh::Fresh>,
+    fresh: fresh::Fresh,
     /// Of one piece: places of the transactions, and how many chunks of each there are in a row.
     runs: Vec<(Option<Place>, usize)>,
     active: Option<Active>,

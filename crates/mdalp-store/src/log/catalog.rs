@@ -111,6 +111,8 @@ pub(super) struct Part {
 pub(super) struct Transaction {
     pub(super) facts: Facts,
     pub(super) segments: Vec<u64>,
+    /// The last of its chunks that are not counted yet, see [`super::fresh`].
+    pub(super) newest: Option<u32>,
 }
 
 /// A segment and its chunks.

@@ -2,55 +2,95 @@
 //!
 //! Counting a chunk touches a dozen places in memory. With many transactions none of them is in the
 //! processor's caches when the next chunk of the same one comes; so chunks are counted by the
-//! thousand, in the order of their transactions. Until then a transaction's `held` has them and
+//! thousand, those of one transaction in a row. Until then a transaction's `held` has them and
 //! nothing else.
+
+use std::mem;
 
 use mdalp_proto::tidmap::Place;
 
 use super::Inner;
+use super::catalog::Transaction;
 use super::index::Entry;
 use super::scan::open_part;
 use crate::disk::DiskFile;
-use crate::types::ReceiverId;
+use crate::types::{NewChunk, ReceiverId};
 
 /// So many are counted at once: half a MiB, and a millisecond.
-pub(super) const MANY: usize = 16_384;
+const MANY: usize = 16_384;
 
-/// A chunk in the active segment.
-#[derive(Clone, Copy, Debug)]
+/// Chunks of the active segment.
+#[derive(Default, Debug)]
 pub(super) struct Fresh {
-    /// Of its transaction.
-    pub(super) place: Place,
-    pub(super) receiver: ReceiverId,
-    pub(super) len: u32,
-    pub(super) entry: Entry,
+    chunks: Vec<Chunk>,
+    /// The transactions that have some.
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    entry: Entry,
+    len: u32,
+    receiver: ReceiverId,
+    /// The chunk of the same transaction before it.
+    before: Option<u32>,
+}
+
+impl Fresh {
+    /// Adds a chunk of the transaction at `place`.
+    pub(super) fn push(
+        &mut self,
+        place: Place,
+        transaction: &mut Transaction,
+        chunk: &NewChunk<'_>,
+        offset: u64,
+    ) {
+        let before = transaction.newest.replace(self.chunks.len() as u32);
+        if before.is_none() {
+            self.places.push(place);
+        }
+        // Segments are at most 1 GiB and a record more.
+        let entry = Entry { seq: chunk.seq.0, offset: offset as u32, crc: chunk.crc };
+        let (len, receiver) = (chunk.data.len() as u32, chunk.receiver);
+        self.chunks.push(Chunk { entry, len, receiver, before });
+    }
+
+    pub(super) fn are_many(&self) -> bool {
+        self.chunks.len() >= MANY
+    }
 }
 
 impl<F: DiskFile> Inner<F> {
     /// Counts them. To be called before anything is asked, removed, or written to another segment.
     pub(super) fn count(&mut self) {
-        let Self { catalog, fresh, active, .. } = self;
+        let Self { catalog, fresh: Fresh { chunks, places }, active, .. } = self;
         let Some(active) = active else { return };
         let Some(segment) = catalog.segments.get_mut(&active.number) else { return };
-        // Stable: entries of an index come nearly sorted and should stay so.
-        fresh.sort_by_cached_key(|fresh| fresh.place);
-        for run in fresh.chunk_by(|a, b| a.place == b.place) {
-            let Some((tid, transaction)) = catalog.transactions.in_place(run[0].place) else {
+        let mut run = Vec::new();
+        for place in places.drain(..) {
+            let Some((tid, Transaction { facts, segments, newest })) =
+                catalog.transactions.in_place(place)
+            else {
                 continue;
             };
-            if transaction.segments.last() != Some(&active.number) {
-                transaction.segments.push(active.number);
+            let mut next = mem::take(newest);
+            while let Some(chunk) = next.and_then(|at| chunks.get(at as usize)) {
+                run.push(chunk);
+                next = chunk.before;
+            }
+            if segments.last() != Some(&active.number) {
+                segments.push(active.number);
             }
             let (part, index) = open_part(&mut segment.parts, tid);
-            for &Fresh { receiver, len, entry, .. } in run {
-                transaction.facts.count_chunk(entry.seq, len.into(), receiver);
+            for &Chunk { entry, len, receiver, .. } in run.drain(..).rev() {
+                facts.count_chunk(entry.seq, len.into(), receiver);
                 part.held.insert(entry.seq);
                 part.count_chunk(entry.seq, len.into(), receiver);
                 index.push(entry);
             }
-            transaction.facts.came(transaction.facts.last_append.unwrap_or_default());
-            part.last_append = transaction.facts.last_append;
+            facts.came(facts.last_append.unwrap_or_default());
+            part.last_append = facts.last_append;
         }
-        fresh.clear();
+        chunks.clear();
     }
 }

@@ -9,6 +9,7 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 
 use super::catalog::{Catalog, Segment};
+use super::fresh::Fresh;
 use super::format::{FileHeader, START, SegmentId, VERSION, file_header};
 use super::scan::{Contents, Scan, scan, used};
 use super::write::Room;
@@ -251,7 +252,7 @@ impl<D: Disk> SegmentLog<D> {
         recovery.damage.sort_unstable();
         let inner = Inner {
             catalog,
-            fresh: Vec::new(),
+            fresh: Fresh::default(),
             runs: Vec::new(),
             active,
             buf: Vec::new(),

@@ -8,9 +8,8 @@ use mdalp_proto::ids::TransactionId;
 
 use super::catalog::{Catalog, Facts, Transaction};
 use super::format::{HEADER, Header, kind};
-use super::fresh::{self, Fresh};
 use super::scan::open_part;
-use super::{Inner, Poison, SegmentLog, index};
+use super::{Inner, Poison, SegmentLog};
 use crate::disk::{Disk, DiskFile, write_all_at};
 use crate::types::{
     AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, UnixMillis,
@@ -151,17 +150,14 @@ impl<F: DiskFile> Inner<F> {
         for &(place, len) in &self.runs {
             for (chunk, result) in rest.by_ref().take(len) {
                 let Some(place) = place.filter(|_| *result == Ok(Appended::New)) else { continue };
-                let NewChunk { tid, seq, receiver, crc, data } = *chunk;
-                if let Some(transaction) = self.catalog.transactions.at(place, tid) {
+                if let Some(transaction) = self.catalog.transactions.at(place, chunk.tid) {
                     transaction.facts.last_append = transaction.facts.last_append.max(Some(now));
+                    self.fresh.push(place, transaction, chunk, offset);
                 }
-                // Segments are at most 1 GiB and a record more.
-                let entry = index::Entry { seq: seq.0, offset: offset as u32, crc };
-                self.fresh.push(Fresh { place, receiver, len: data.len() as u32, entry });
                 offset += record_len(chunk);
             }
         }
-        if self.fresh.len() >= fresh::MANY {
+        if self.fresh.are_many() {
             self.count();
         }
     }
