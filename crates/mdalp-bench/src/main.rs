@@ -43,6 +43,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if matches!(what, "all" | "receiver") {
         rows::print(setup)?;
     }
+    if what == "store" {
+        store::print(setup)?;
+    }
     if matches!(what, "all" | "rest") {
         println!("\n| | |\n|---|---|");
         rows::print_flush(setup)?;

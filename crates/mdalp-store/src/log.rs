@@ -2,7 +2,7 @@
 //!
 //! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
 //! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
-//! - [`index`] and [`catalog`]: what is held, in memory.
+//! - [`index`], [`catalog`] and [`fresh`]: what is held, in memory. [`chunks`]: reading it.
 //! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments.
 //!
 //! One writer: appends take a mutex, write one contiguous piece for each batch and flush it once.
@@ -16,6 +16,7 @@
 //! segments.
 
 mod catalog;
+mod chunks;
 mod codec;
 mod footer;
 mod format;
@@ -209,6 +210,8 @@ struct Inner<F> {
     fresh: fresh::Fresh,
     /// Of one piece: places of the transactions, and how many chunks of each there are in a row.
     runs: Vec<(Option<Place>, usize)>,
+    /// Its new chunks in the order in which they are written, by transaction and place in the piece.
+    order: Vec<(Place, u32)>,
     active: Option<Active>,
     buf: Vec<u8>,
     poison: Option<Poison>,

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -12,8 +11,9 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::tidmap::TidMap;
 
 use super::Damage;
+use super::chunks::{Chunks, Source};
 use super::format::{HEADER, Header, SegmentId, kind};
-use super::index::{Cursor, Entry, Index, Slice};
+use super::index::{Index, Slice};
 use crate::disk::{DiskFile, read_exact_at};
 use crate::types::{
     ReadError, Receipt, ReceiverId, ReceiverName, Release, Share, State, TransactionInfo,
@@ -158,7 +158,7 @@ impl<F: DiskFile> Segment<F> {
     }
 }
 
-fn is_chunk(header: &Header, tid: TransactionId, seq: u64) -> bool {
+pub(super) fn is_chunk(header: &Header, tid: TransactionId, seq: u64) -> bool {
     header.kind == kind::CHUNK && header.tid == tid.0 && header.seq == seq
 }
 
@@ -232,15 +232,10 @@ impl<F: DiskFile> Catalog<F> {
         for number in transaction.segments.iter().rev() {
             let Some(segment) = self.segments.get(number) else { continue };
             let Some(part) = segment.parts.get(&tid) else { continue };
-            sources.push(Source {
-                cursor: part.index.cursor(&*segment.file, from.0)?,
-                file: Arc::clone(&segment.file),
-                seed: segment.id.seed(),
-                window: Vec::new(),
-                window_at: 0,
-            });
+            let cursor = part.index.cursor(&*segment.file, from.0)?;
+            sources.push(Source::new(cursor, Arc::clone(&segment.file), segment.id.seed()));
         }
-        Ok(Chunks { tid, sources })
+        Ok(Chunks::new(tid, sources))
     }
 }
 
@@ -255,109 +250,5 @@ fn summary(tid: TransactionId, facts: &Facts) -> TransactionSummary {
         shares: facts.shares.clone(),
         last_append: facts.last_append,
         receipt: facts.receipt.as_deref().copied(),
-    }
-}
-
-/// The chunks of one transaction in ascending order, merged from its segments.
-#[derive(Debug)]
-pub(crate) struct Chunks<F> {
-    tid: TransactionId,
-    /// Newest segment first.
-    sources: Vec<Source<F>>,
-}
-
-impl<F: DiskFile> Chunks<F> {
-    pub(crate) fn visit(
-        mut self,
-        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        loop {
-            // The source with the next chunk, the newest of them, and where the others go on: up to
-            // there nobody else has to be asked.
-            let mut next = None;
-            let mut others = None;
-            for (at, source) in self.sources.iter_mut().enumerate() {
-                let Some(Entry { seq, .. }) = source.cursor.peek(&*source.file)? else { continue };
-                match next {
-                    Some((first, _)) if first <= seq => {
-                        others = Some(others.map_or(seq, |other: u64| other.min(seq)));
-                    }
-                    _ => {
-                        others = next.map(|(first, _)| first).or(others);
-                        next = Some((seq, at));
-                    }
-                }
-            }
-            let Some((first, at)) = next else { return Ok(()) };
-            let source = &mut self.sources[at];
-            while let Some(Entry { seq, offset, .. }) = source.cursor.peek(&*source.file)?
-                && (seq == first || others.is_none_or(|other| seq < other))
-            {
-                source.cursor.advance();
-                match source
-                    .chunk(self.tid, seq, offset.into())?
-                    .map(|data| visit(SequenceNumber(seq), data))
-                {
-                    Some(ControlFlow::Continue(())) => {}
-                    Some(ControlFlow::Break(())) => return Ok(()),
-                    None => return Err(ReadError::Damaged { seq: SequenceNumber(seq) }),
-                }
-            }
-            // Older copies of the chunk that was shown.
-            for source in self.sources.iter_mut().filter(|_| others == Some(first)) {
-                if source.cursor.peek(&*source.file)?.is_some_and(|entry| entry.seq == first) {
-                    source.cursor.advance();
-                }
-            }
-        }
-    }
-}
-
-/// One segment's chunks of a transaction.
-#[derive(Debug)]
-struct Source<F> {
-    cursor: Cursor,
-    file: Arc<F>,
-    seed: u32,
-    window: Vec<u8>,
-    window_at: u64,
-}
-
-impl<F: DiskFile> Source<F> {
-    const NEAR: u64 = 64 * 1024;
-    const FAR: usize = 4 * 1024;
-
-    /// The data of a chunk, if its record is intact.
-    fn chunk(&mut self, tid: TransactionId, seq: u64, offset: u64) -> io::Result<Option<&[u8]>> {
-        if !self.fill(offset, HEADER)? {
-            return Ok(None);
-        }
-        let header = Header::decode(self.seed, &self.window[(offset - self.window_at) as usize..]);
-        let Some(header) = header.filter(|header| is_chunk(header, tid, seq)) else {
-            return Ok(None);
-        };
-        let len = header.record_len() as usize;
-        if !self.fill(offset, len)? {
-            return Ok(None);
-        }
-        let at = (offset - self.window_at) as usize;
-        let data = &self.window[at + HEADER..at + len];
-        Ok(header.fits(data).then_some(data))
-    }
-
-    /// Sees to it that `len` bytes from `offset` on are in the window; `false` if the file ends before.
-    fn fill(&mut self, offset: u64, len: usize) -> io::Result<bool> {
-        let end = self.window_at + self.window.len() as u64;
-        if offset >= self.window_at && offset + len as u64 <= end {
-            return Ok(true);
-        }
-        // Neighbours in the payload are mostly neighbours in the segment: read ahead while that holds.
-        let near = offset >= self.window_at && offset - self.window_at < 2 * Self::NEAR;
-        let size = if near { Self::NEAR as usize } else { Self::FAR };
-        self.window.resize(size.max(len), 0);
-        let count = self.file.read_at(&mut self.window, offset);
-        self.window.truncate(*count.as_ref().unwrap_or(&0));
-        self.window_at = offset;
-        Ok(count? >= len)
     }
 }

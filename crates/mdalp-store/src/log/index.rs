@@ -150,7 +150,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    const BLOCK: u32 = 256;
+    const BLOCK: u32 = 1024;
 
     /// The entry that [`advance`](Self::advance) will step over.
     pub(super) fn peek(&mut self, file: &impl DiskFile) -> io::Result<Option<Entry>> {
@@ -165,6 +165,11 @@ impl Cursor {
             self.rest.count -= count;
         }
         Ok(self.block.get(self.next).copied())
+    }
+
+    /// The entries from there on that are in memory.
+    pub(super) fn ahead(&self) -> &[Entry] {
+        self.block.get(self.next..).unwrap_or_default()
     }
 
     pub(super) fn advance(&mut self) {

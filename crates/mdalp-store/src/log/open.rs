@@ -254,6 +254,7 @@ impl<D: Disk> SegmentLog<D> {
             catalog,
             fresh: Fresh::default(),
             runs: Vec::new(),
+            order: Vec::new(),
             active,
             buf: Vec::new(),
             poison: None,

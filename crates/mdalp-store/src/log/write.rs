@@ -5,6 +5,7 @@
 use std::io;
 
 use mdalp_proto::ids::TransactionId;
+use mdalp_proto::tidmap::Place;
 
 use super::catalog::{Catalog, Facts, Transaction};
 use super::format::{HEADER, Header, kind};
@@ -47,6 +48,20 @@ fn record_len(chunk: &NewChunk<'_>) -> u64 {
     (HEADER + chunk.data.len()) as u64
 }
 
+/// Sorts chunks by transaction if they are few transactions' and mixed: who reads a payload then finds
+/// more of it in one place.
+fn bring_together(order: &mut [(Place, u32)]) {
+    /// Of so many in the beginning one must come again.
+    const LOOK_AT: usize = 32;
+    let start = &order[..order.len().min(LOOK_AT)];
+    let mixed = start.iter().enumerate().skip(2).any(|(at, &(place, _))| {
+        start[at - 1].0 != place && start[..at - 1].iter().any(|earlier| earlier.0 == place)
+    });
+    if mixed {
+        order.sort_by_key(|&(place, _)| place);
+    }
+}
+
 impl<F: DiskFile> Inner<F> {
     pub(super) fn poisoned(&mut self, doing: &'static str, error: &io::Error) -> Refused {
         self.poison.get_or_insert(Poison { doing, error: error.kind() });
@@ -85,7 +100,7 @@ impl<F: DiskFile> Inner<F> {
     /// Enters the chunks of `piece` into what is held, and adds a result for each: `New` for those to
     /// be written now.
     fn take(&mut self, piece: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        let Self { catalog: Catalog { transactions, .. }, runs, room, .. } = self;
+        let Self { catalog: Catalog { transactions, .. }, runs, order, room, .. } = self;
         // All look-ups before all else: the processor waits for the memory of several at a time.
         runs.clear();
         runs.extend(piece.chunk_by(|a, b| a.tid == b.tid).map(|run| {
@@ -96,12 +111,15 @@ impl<F: DiskFile> Inner<F> {
             (found, run.len())
         }));
         let (first, mut all_new) = (results.len(), true);
-        let mut rest = piece;
+        order.clear();
+        let mut next = 0;
         for &(place, len) in &*runs {
-            let (run, later) = rest.split_at(len);
-            rest = later;
-            let transaction = place.and_then(|place| transactions.at(place, run[0].tid));
-            let Some(Transaction { facts, .. }) = transaction else {
+            let start = next;
+            next += len;
+            let run = &piece[start..next];
+            let Some((place, Transaction { facts, .. })) =
+                place.and_then(|place| Some((place, transactions.at(place, run[0].tid)?)))
+            else {
                 results.extend(run.iter().map(|_| Err(AppendError::Full)));
                 continue;
             };
@@ -109,12 +127,17 @@ impl<F: DiskFile> Inner<F> {
                 results.extend(run.iter().map(|_| Err(AppendError::Released)));
                 continue;
             }
-            results.extend(run.iter().map(|chunk| {
-                let new = facts.held.insert(chunk.seq.0);
-                all_new &= new;
-                if new { Ok(Appended::New) } else { Err(AppendError::Damaged) }
+            results.extend(run.iter().zip(start as u32..).map(|(chunk, at)| {
+                if facts.held.insert(chunk.seq.0) {
+                    order.push((place, at));
+                    Ok(Appended::New)
+                } else {
+                    all_new = false;
+                    Err(AppendError::Damaged)
+                }
             }));
         }
+        bring_together(order);
         if all_new {
             return;
         }
@@ -143,19 +166,15 @@ impl<F: DiskFile> Inner<F> {
         &mut self,
         now: UnixMillis,
         piece: &[NewChunk<'_>],
-        results: &[AppendResult],
         mut offset: u64,
     ) {
-        let mut rest = piece.iter().zip(results);
-        for &(place, len) in &self.runs {
-            for (chunk, result) in rest.by_ref().take(len) {
-                let Some(place) = place.filter(|_| *result == Ok(Appended::New)) else { continue };
-                if let Some(transaction) = self.catalog.transactions.at(place, chunk.tid) {
-                    transaction.facts.last_append = transaction.facts.last_append.max(Some(now));
-                    self.fresh.push(place, transaction, chunk, offset);
-                }
-                offset += record_len(chunk);
+        for &(place, at) in &self.order {
+            let chunk = &piece[at as usize];
+            if let Some(transaction) = self.catalog.transactions.at(place, chunk.tid) {
+                transaction.facts.last_append = transaction.facts.last_append.max(Some(now));
+                self.fresh.push(place, transaction, chunk, offset);
             }
+            offset += record_len(chunk);
         }
         if self.fresh.are_many() {
             self.count();
@@ -245,12 +264,11 @@ impl<D: Disk> SegmentLog<D> {
         }
         let offset = active.end + inner.buf.len() as u64;
         inner.take(piece, results);
-        let before = inner.buf.len();
-        for (chunk, result) in piece.iter().zip(&results[first..]) {
-            if *result != Ok(Appended::New) {
-                continue;
-            }
-            let NewChunk { tid, seq, receiver, crc, data } = *chunk;
+        if inner.order.is_empty() {
+            return;
+        }
+        for &(_, at) in &inner.order {
+            let NewChunk { tid, seq, receiver, crc, data } = piece[at as usize];
             debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
             Header {
                 kind: kind::CHUNK,
@@ -262,18 +280,14 @@ impl<D: Disk> SegmentLog<D> {
             }
             .encode(seed, data, &mut inner.buf);
         }
-        if inner.buf.len() == before {
-            return;
-        }
         if self.write(inner).is_ok() {
-            inner.written(now, piece, &results[first..], offset);
+            inner.written(now, piece, offset);
             return;
         }
         inner.count();
-        for (chunk, result) in piece.iter().zip(&results[first..]) {
-            if *result == Ok(Appended::New)
-                && let Some(transaction) = inner.catalog.transactions.get_mut(chunk.tid)
-            {
+        for &(place, at) in &inner.order {
+            let chunk = &piece[at as usize];
+            if let Some(transaction) = inner.catalog.transactions.at(place, chunk.tid) {
                 transaction.facts.held.remove(chunk.seq.0);
             }
         }
