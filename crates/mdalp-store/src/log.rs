@@ -190,6 +190,8 @@ pub struct SegmentLog<D: Disk> {
     options: Options,
     store: u64,
     recovery: Recovery,
+    /// Held while segments are removed; taken before all others.
+    reclaiming: Mutex<()>,
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
     inner: Mutex<Inner<D::File>>,
@@ -274,7 +276,10 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
     }
 
     fn prepare(&self) -> Result<(), StoreError> {
-        self.make_spare()
+        let made = self.make_spare();
+        // What the last segment released may be the room for the next one.
+        self.reclaim_segments()?;
+        if made == Err(StoreError::Full) { self.make_spare() } else { made }
     }
 
     fn durability(&self) -> Durability {
@@ -300,7 +305,7 @@ impl<D: Disk> Transactions for SegmentLog<D> {
     }
 
     fn reclaim(&self) -> Result<(), StoreError> {
-        self.reclaim_segments(&mut self.inner())
+        self.reclaim_segments()
     }
 }
 

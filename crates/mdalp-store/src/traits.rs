@@ -112,8 +112,9 @@ pub enum AssembleError {
     Sink(#[source] io::Error),
 }
 
-/// So many bytes are hashed and written at once: by the hundred both cost several times as much.
-const PIECE: usize = 16 << 10;
+/// So many bytes are hashed and written at once: by the hundred, or in pieces that do not fit the
+/// hash's tree, both cost several times as much.
+const PIECE: usize = 64 << 10;
 
 /// Writes the payload of `tid` to `sink`, in constant memory.
 ///
@@ -131,11 +132,9 @@ pub fn assemble(
     let mut piece = Vec::with_capacity(PIECE + 1200);
     let mut sink_error = None;
     let mut gap = false;
-    let mut put = |piece: &mut Vec<u8>| {
+    let mut put = |piece: &[u8]| {
         hasher.update(piece);
-        let done = sink.write_all(piece);
-        piece.clear();
-        done
+        sink.write_all(piece)
     };
     from.read(tid, SequenceNumber(0), &mut |seq, data| {
         // Chunks that came after the summary was taken belong to a later assembly.
@@ -149,15 +148,16 @@ pub fn assemble(
         piece.extend_from_slice(data);
         done.bytes += data.len() as u64;
         done.chunks += 1;
-        if piece.len() >= PIECE
-            && let Err(error) = put(&mut piece)
-        {
-            sink_error = Some(error);
-            return ControlFlow::Break(());
+        while let Some((full, _)) = piece.split_at_checked(PIECE) {
+            if let Err(error) = put(full) {
+                sink_error = Some(error);
+                return ControlFlow::Break(());
+            }
+            piece.drain(..PIECE);
         }
         ControlFlow::Continue(())
     })?;
-    if let Some(error) = sink_error.or_else(|| put(&mut piece).err()) {
+    if let Some(error) = sink_error.or_else(|| put(&piece).err()) {
         return Err(AssembleError::Sink(error));
     }
     if gap || done.chunks != end {

@@ -189,6 +189,18 @@ impl<F: DiskFile> Catalog<F> {
         self.segments.insert(number, segment);
     }
 
+    /// Drops a segment that was removed.
+    pub(super) fn forget(&mut self, number: u64) {
+        let Some(segment) = self.segments.remove(&number) else { return };
+        for tid in segment.parts.into_keys() {
+            let Some(transaction) = self.transactions.get_mut(tid) else { continue };
+            transaction.segments.retain(|&other| other != number);
+            if transaction.segments.is_empty() {
+                self.transactions.remove(tid);
+            }
+        }
+    }
+
     /// Learns receivers that a segment repeats. A number nobody told of gets an empty name.
     pub(super) fn learn(&mut self, receivers: &BTreeMap<ReceiverId, ReceiverName>) {
         for (id, receiver) in receivers {

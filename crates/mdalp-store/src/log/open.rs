@@ -268,6 +268,7 @@ impl<D: Disk> SegmentLog<D> {
             recovery,
             spare: Mutex::new(spare),
             inner: Mutex::new(inner),
+            reclaiming: Mutex::new(()),
             _lock: lock,
             disk,
         };
@@ -279,7 +280,7 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn get_ready(&self) -> Result<(), StoreError> {
-        self.reclaim_segments(&mut self.inner())?;
+        self.reclaim_segments()?;
         self.look_for_room(&mut self.inner());
         match self.make_spare() {
             // A full disk can still be read and released from.

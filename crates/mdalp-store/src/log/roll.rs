@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 
-use super::catalog::Segment;
+use super::catalog::{Catalog, Segment};
 use super::codec::Put;
 use super::footer;
 use super::format::{Header, START, SegmentId, kind};
@@ -98,7 +98,7 @@ impl<D: Disk> SegmentLog<D> {
             self.write(inner)?;
         }
         self.look_for_room(inner);
-        self.reclaim_segments(inner).map_err(|_| Refused::Poisoned)
+        Ok(())
     }
 
     fn seal_active(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
@@ -122,43 +122,45 @@ impl<D: Disk> SegmentLog<D> {
         Ok(())
     }
 
-    /// Removes segments of which nothing is needed, oldest first.
+    /// Removes segments of which nothing is needed, oldest first. Appending goes on meanwhile.
     ///
     /// A release record must outlive what it releases, or that would come back: a segment stays as
     /// long as an earlier one holds chunks that are released in it.
-    pub(super) fn reclaim_segments(&self, inner: &mut Inner<D::File>) -> Result<(), StoreError> {
-        let active = inner.active.as_ref().map(|active| active.number);
-        let catalog = &mut inner.catalog;
-        let numbers: Vec<u64> = catalog.segments.keys().copied().collect();
-        for number in numbers.into_iter().filter(|&number| Some(number) != active) {
-            let Some(segment) = catalog.segments.get(&number) else { continue };
-            let unneeded = segment.parts.keys().all(|tid| {
-                catalog.transactions.get(*tid).is_none_or(|transaction| {
-                    let segments = &transaction.segments[..];
-                    transaction.facts.release.is_some()
-                        && (segments == [number] || segments.last() != Some(&number))
-                })
-            });
-            if !unneeded {
+    pub(super) fn reclaim_segments(&self) -> Result<(), StoreError> {
+        let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers: Vec<u64> = self.inner().catalog.segments.keys().copied().collect();
+        for number in numbers {
+            // What is not needed once never will be.
+            if self.inner().needs(number) {
                 continue;
             }
             if self.disk.remove(number).is_err() {
                 return Ok(()); // Nothing is lost but space; the next round tries again.
             }
-            let Some(segment) = catalog.segments.remove(&number) else { continue };
-            for tid in segment.parts.keys() {
-                if let Some(transaction) = catalog.transactions.get_mut(*tid) {
-                    transaction.segments.retain(|&other| other != number);
-                    if transaction.segments.is_empty() {
-                        catalog.transactions.remove(*tid);
-                    }
-                }
-            }
             // One by one: a later removal must not become durable before an earlier one.
-            if let Err(error) = self.disk.sync_dir() {
+            let durable = self.disk.sync_dir();
+            let mut inner = self.inner();
+            inner.catalog.forget(number);
+            if let Err(error) = durable {
                 return Err(inner.poisoned("removing a segment", &error).into());
             }
         }
         Ok(())
+    }
+}
+
+impl<F: DiskFile> Inner<F> {
+    fn needs(&self, number: u64) -> bool {
+        let Catalog { transactions, segments, .. } = &self.catalog;
+        let Some(segment) = segments.get(&number) else { return true };
+        let mut tids = segment.parts.keys();
+        self.active.as_ref().is_some_and(|active| active.number == number)
+            || tids.any(|&tid| {
+                transactions.get(tid).is_some_and(|transaction| {
+                    let segments = &transaction.segments[..];
+                    transaction.facts.release.is_none()
+                        || (segments != [number] && segments.last() == Some(&number))
+                })
+            })
     }
 }
