@@ -1,13 +1,15 @@
 //! A server in a process of its own, so that its processor time can be told apart.
 
 use crate::bare;
-use mdalp_server::{ReceiverConfig, ReceiverSpec, open_store};
-use mdalp_store::Durability;
+use mdalp_proto::wire::Capabilities;
+use mdalp_server::{ReceiverConfig, ReceiverSpec, ServeConfig, open_store};
+use mdalp_store::{Durability, Store};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to run.
@@ -17,6 +19,8 @@ pub(crate) enum Server {
     Bare { offload: bool },
     /// The receiver of `mdalp receiver`.
     Receiver(Durability),
+    /// An orchestrator and three receivers with all extensions, as `mdalp serve`.
+    Whole,
 }
 
 impl Server {
@@ -24,6 +28,7 @@ impl Server {
         match self {
             Self::Bare { offload: false } => ["bare", "mmsg"],
             Self::Bare { offload: true } => ["bare", "gso"],
+            Self::Whole => ["whole", "process"],
             Self::Receiver(Durability::Process) => ["receiver", "process"],
             Self::Receiver(Durability::Fsync) => ["receiver", "fsync"],
         }
@@ -39,6 +44,10 @@ impl Server {
         }
         let durability = if how == "fsync" { Durability::Fsync } else { Durability::Process };
         let store = open_store(Path::new(dir), durability)?;
+        if what == "whole" {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(whole(socket, store));
+        }
         let spec = ReceiverSpec::new("R", socket.local_addr()?)?;
         let config = ReceiverConfig::new(vec![spec]);
         let (stats, _keep) = mdalp_server::stats::channel();
@@ -59,6 +68,29 @@ impl Server {
         eprintln!("{:?}", summary.stats);
         Ok(())
     }
+}
+
+/// Serves until the process ends.
+async fn whole(socket: UdpSocket, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
+    let mut receivers = (Vec::new(), Vec::new());
+    for n in 1..=3 {
+        let socket = mdalp_server::bind(([127, 0, 0, 1], 0).into(), "benchmark")?;
+        let addr = socket.local_addr()?;
+        let caps = Capabilities {
+            port: Some(addr.port()),
+            crc: true,
+            seal: true,
+            window: Some(256),
+            chunk: Some(1200),
+        };
+        receivers.0.push(socket);
+        receivers.1.push(ReceiverSpec::with_caps(format!("R{n}"), addr, caps)?);
+    }
+    let config = ServeConfig::new(receivers.1);
+    let (stats, _keep) = mdalp_server::stats::channel();
+    let never = std::future::pending();
+    mdalp_server::serve::run(socket, receivers.0, store, config, stats, never).await?;
+    Ok(())
 }
 
 /// A running child.
@@ -102,11 +134,16 @@ impl Running {
 
     /// Resident memory in bytes.
     pub(crate) fn memory(&self) -> Result<u64, Box<dyn Error>> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        let kib = line.trim().trim_end_matches(" kB").parse::<u64>()?;
-        Ok(kib * 1024)
+        memory_of(&self.id().to_string(), "VmRSS:")
     }
+}
+
+/// Memory of a process in bytes, as `/proc` calls it.
+pub(crate) fn memory_of(process: &str, what: &str) -> Result<u64, Box<dyn Error>> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(what)).ok_or("no such line")?;
+    let kib = line.trim().trim_end_matches(" kB").parse::<u64>()?;
+    Ok(kib * 1024)
 }
 
 impl Drop for Running {

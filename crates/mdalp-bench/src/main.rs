@@ -1,7 +1,7 @@
 //! Measures the servers beside the least that the machine could do, and prints the tables of
 //! `docs/benchmarks.md`.
 //!
-//! `cargo run --release -p mdalp-bench -- [all|receiver|rest] [DIR [SECONDS [ROUNDS [ROWS]]]]`;
+//! `cargo run --release -p mdalp-bench -- [all|receiver|store|client] [DIR [SECONDS [ROUNDS [ROWS]]]]`;
 //! the data goes to new directories in `DIR`, default `.`, and is removed. Linux alone; servers run on
 //! one processor, the load on another.
 
@@ -14,6 +14,16 @@ mod load;
 #[cfg(target_os = "linux")]
 mod rows;
 #[cfg(target_os = "linux")]
+mod bulk;
+#[cfg(target_os = "linux")]
+mod lanes;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
+mod small;
+#[cfg(target_os = "linux")]
+mod wan;
+#[cfg(target_os = "linux")]
 mod socket;
 #[cfg(target_os = "linux")]
 mod store;
@@ -25,11 +35,19 @@ const SERVER_CORE: usize = 1;
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((first, [core, rest @ ..])) = words.split_first()
-        && first == "child"
-    {
-        pin(core.parse()?)?;
-        return child::Server::serve(rest);
+    // This program is also all the processes that it starts.
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["child", core, ..] => {
+            pin(&[core.parse()?])?;
+            return child::Server::serve(&words[2..]);
+        }
+        ["send", ..] => return bulk::send(&words[1..]),
+        ["near", way, dir] => {
+            pin(&[0, SERVER_CORE])?;
+            return small::near(way, dir.as_ref());
+        }
+        ["far", way, dir] => return peers::serve_all(wan::Way::of(way), dir.as_ref()),
+        _ => {}
     }
     let word = |at: usize, default| words.get(at).map_or(default, String::as_str);
     let setup = rows::Setup {
@@ -38,27 +56,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         rounds: word(3, "3").parse()?,
         only: word(4, ""),
     };
-    pin(0)?;
+    pin(&[0])?;
     let what = word(0, "all");
     if matches!(what, "all" | "receiver") {
         rows::print(setup)?;
     }
-    if what == "store" {
-        store::print(setup)?;
-    }
-    if matches!(what, "all" | "rest") {
-        println!("\n| | |\n|---|---|");
+    if matches!(what, "all" | "store") {
+        println!("\n| store | |\n|---|---|");
         rows::print_flush(setup)?;
         rows::print_memory(setup)?;
         store::print(setup)?;
+    }
+    if matches!(what, "all" | "client") {
+        lanes::print()?;
+        bulk::print(setup)?;
+        small::print(setup.dir)?;
     }
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn pin(core: usize) -> std::io::Result<()> {
+fn pin(cores: &[usize]) -> std::io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
+    cores.iter().for_each(|&core| set.set(core));
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn print(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
 }
 
 /// Processor time of this thread, in seconds.
-fn spent() -> f64 {
+pub(crate) fn spent() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
