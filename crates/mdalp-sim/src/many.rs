@@ -1,6 +1,8 @@
 //! Many seeds on several threads, and the sum of what they came to.
 
 use mdalp_sim::{Counts, End, Twin, Verdict, run, swarm};
+#[cfg(unix)]
+use nix::sys::time::TimeValLike;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -25,7 +27,22 @@ pub(crate) struct Total {
     faults: BTreeMap<&'static str, u64>,
     hash: u64,
     took: Duration,
+    /// Processor time of all threads, where the system tells it.
+    worked: Option<Duration>,
     jobs: usize,
+}
+
+#[cfg(unix)]
+fn processor_time() -> Option<Duration> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let spent = usage.user_time() + usage.system_time();
+    Some(Duration::from_micros(u64::try_from(spent.num_microseconds()).ok()?))
+}
+
+#[cfg(not(unix))]
+fn processor_time() -> Option<Duration> {
+    None
 }
 
 /// Runs all `seeds`, or as many as `limit` allows.
@@ -35,7 +52,7 @@ pub(crate) fn run_all(
     limit: Option<Duration>,
     twin: Option<Twin>,
 ) -> Total {
-    let started = Instant::now();
+    let (started, worked) = (Instant::now(), processor_time());
     let next = AtomicU64::new(seeds.start);
     let work = || {
         let mut total = Total::default();
@@ -66,6 +83,7 @@ pub(crate) fn run_all(
         sum
     });
     total.took = started.elapsed();
+    total.worked = processor_time().zip(worked).map(|(after, before)| after.saturating_sub(before));
     total.jobs = jobs;
     total
 }
@@ -138,10 +156,20 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let took = self.took.as_secs_f64().max(1e-9);
         let hours = self.simulated.as_secs_f64() / 3600.0;
-        let per_core = self.seeds as f64 / took / self.jobs.max(1) as f64;
-        writeln!(f, "{} seeds in {took:.1} s: {per_core:.0} a second and core", self.seeds)?;
+        let transfers: u64 = self.ends.values().sum();
+        let seeds = self.seeds;
+        writeln!(
+            f,
+            "{seeds} seeds, {transfers} transfers in {took:.1} s with {} threads",
+            self.jobs
+        )?;
+        let cores = took * self.jobs.max(1) as f64;
+        write!(f, "{:.0} transfers a second and thread", transfers as f64 / cores)?;
+        if let Some(worked) = self.worked.map(|worked| worked.as_secs_f64().max(1e-9)) {
+            write!(f, ", {:.0} a second of processor time", transfers as f64 / worked)?;
+        }
         let times = self.simulated.as_secs_f64() / took;
-        writeln!(f, "{hours:.1} simulated hours: {times:.0} x real time")?;
+        writeln!(f, "\n{hours:.1} simulated hours: {times:.0} x real time")?;
         let c = &self.counts;
         writeln!(f, "{} steps, {} events, {} datagrams", c.steps, c.events, c.datagrams)?;
         writeln!(

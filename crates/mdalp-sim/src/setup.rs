@@ -225,6 +225,11 @@ impl Twin {
         ("no-backoff", Self::NoBackoff),
         ("no-limits", Self::NoLimits),
     ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, twin)| twin)
+    }
 }
 
 /// A world before its clock starts.

@@ -161,13 +161,12 @@ fn client_fault(d: &mut Draw) -> Fault {
 }
 
 fn hostile(d: &mut Draw) -> Fault {
-    let what = d.of(&[
-        Hostile::Junk,
-        Hostile::Acks,
-        Hostile::Lists,
-        Hostile::Intents,
-        Hostile::Tids,
-        Hostile::Seqs,
-    ]);
-    Fault::Attack { what, every_ms: d.of(&[3.0, 10.0, 50.0]) }
+    let (what, every_ms) = if d.one_in(2) {
+        // One is enough, at the wrong moment: they only have to be there all the time.
+        (d.of(&[Hostile::Junk, Hostile::Acks, Hostile::Lists]), d.of(&[10.0, 50.0, 250.0]))
+    } else {
+        // Floods, which are to reach the quotas.
+        (d.of(&[Hostile::Intents, Hostile::Tids, Hostile::Seqs]), d.of(&[3.0, 10.0, 50.0]))
+    };
+    Fault::Attack { what, every_ms }
 }

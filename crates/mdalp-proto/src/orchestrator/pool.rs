@@ -1,16 +1,14 @@
 //! The receivers: which are up, how busy they are, which fit into one assignment.
 
 use crate::ids::TransactionId;
-use crate::wire::list::Entry;
-use crate::wire::{Capabilities, MAX_CLASSIC_ASSIGNMENT, encode_assignment};
+use crate::wire::list::{Entry, spell};
+use crate::wire::{Capabilities, MAX_CLASSIC_ASSIGNMENT, encode_spelled};
 
 #[derive(Debug)]
 struct Receiver {
-    entry: Entry,
-    classic: Entry,
-    /// Bytes in a list, with the separator, with and without capabilities.
-    len: usize,
-    classic_len: usize,
+    /// As it is spelled in a list, with and without capabilities.
+    entry: Vec<u8>,
+    classic: Vec<u8>,
     up: bool,
     /// Live transactions that it was handed out to.
     load: usize,
@@ -44,9 +42,8 @@ impl Pool {
         let entries = entries.iter().take(usize::from(u16::MAX));
         let receivers = entries.map(|entry| {
             let classic = Entry { caps: Capabilities::default(), ..entry.clone() };
-            let (len, classic_len) = (len_in_list(entry), len_in_list(&classic));
-            let entry = entry.clone();
-            Receiver { entry, classic, len, classic_len, up: true, load: 0, used: 0 }
+            let (entry, classic) = (spell(entry), spell(&classic));
+            Receiver { entry, classic, up: true, load: 0, used: 0 }
         });
         let hand_out = hand_out.unwrap_or(usize::MAX).max(1);
         Self { receivers: receivers.collect(), hand_out, assignments: 0 }
@@ -67,7 +64,7 @@ impl Pool {
 
     /// No answer is longer than this.
     pub(super) fn longest_answer(&self) -> usize {
-        let mut lens: Vec<_> = self.receivers.iter().map(|receiver| receiver.len).collect();
+        let mut lens: Vec<_> = self.receivers.iter().map(|r| r.entry.len() + SEPARATOR).collect();
         lens.sort_unstable_by(|a, b| b.cmp(a));
         let list: usize = lens.iter().take(self.hand_out).sum();
         list.min(ROOM) + MAX_CLASSIC_ASSIGNMENT - ROOM
@@ -80,11 +77,12 @@ impl Pool {
         let mut order: Vec<_> = up.map(|(i, r)| (r.load, r.used, i as u16)).collect();
         order.sort_unstable();
         let mut chosen: Vec<u16> = order.into_iter().map(|(.., i)| i).take(self.hand_out).collect();
-        let with_caps = chosen.iter().map(|&i| self.get(i).len).sum::<usize>() <= ROOM;
+        let len = |spelled: &[u8]| spelled.len() + SEPARATOR;
+        let with_caps = chosen.iter().map(|&i| len(&self.get(i).entry)).sum::<usize>() <= ROOM;
         if !with_caps {
             let mut room = ROOM;
             let mut fits = |len: usize| room.checked_sub(len).inspect(|&left| room = left);
-            let fitting = chosen.iter().take_while(|&&i| fits(self.get(i).classic_len).is_some());
+            let fitting = chosen.iter().take_while(|&&i| fits(len(&self.get(i).classic)).is_some());
             chosen.truncate(fitting.count());
         }
         chosen.sort_unstable();
@@ -107,25 +105,14 @@ impl Pool {
 
     /// The Type 1 that names `choice`.
     pub(super) fn datagram(&self, tid: TransactionId, choice: &Choice) -> Vec<u8> {
-        let entries: Vec<_> = choice
-            .receivers
-            .iter()
-            .map(|&i| self.get(i))
-            .map(|r| if choice.with_caps { &r.entry } else { &r.classic })
-            .cloned()
-            .collect();
+        let receivers = choice.receivers.iter().map(|&i| self.get(i));
+        let entries = receivers.map(|r| if choice.with_caps { &r.entry } else { &r.classic });
         let mut out = Vec::with_capacity(MAX_CLASSIC_ASSIGNMENT);
-        encode_assignment(&mut out, tid, &entries);
+        encode_spelled(&mut out, tid, entries.map(Vec::as_slice));
         out
     }
 
     fn get(&self, index: u16) -> &Receiver {
         &self.receivers[usize::from(index)]
     }
-}
-
-fn len_in_list(entry: &Entry) -> usize {
-    let mut out = Vec::new();
-    encode_assignment(&mut out, TransactionId(0), std::slice::from_ref(entry));
-    out.len() - b"Type:1;TID:0;DATA:[]".len() + SEPARATOR
 }

@@ -5,7 +5,7 @@
 
 use super::{ChunkCrc, Seal, Verdict};
 use crate::ids::{SequenceNumber, TransactionId};
-use crate::wire::list::{Entry, encode_list};
+use crate::wire::list::{Entry, spell};
 
 /// Bytes of payload in a classic chunk.
 pub const CLASSIC_CHUNK: u16 = 100;
@@ -20,10 +20,26 @@ pub fn encode_intent(out: &mut Vec<u8>) {
 
 /// A Type 1 in Python's spelling of the list, without a trailing `;`.
 pub fn encode_assignment(out: &mut Vec<u8>, tid: TransactionId, receivers: &[Entry]) {
+    let entries: Vec<Vec<u8>> = receivers.iter().map(spell).collect();
+    encode_spelled(out, tid, entries.iter().map(Vec::as_slice));
+}
+
+/// A Type 1 of entries that are spelled already.
+pub(crate) fn encode_spelled<'a>(
+    out: &mut Vec<u8>,
+    tid: TransactionId,
+    entries: impl Iterator<Item = &'a [u8]>,
+) {
     out.extend_from_slice(b"Type:1;TID:");
     number(out, tid.0);
-    out.extend_from_slice(b";DATA:");
-    encode_list(out, receivers);
+    out.extend_from_slice(b";DATA:[");
+    for (i, entry) in entries.enumerate() {
+        if i > 0 {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(entry);
+    }
+    out.push(b']');
 }
 
 /// All of a Type 2 up to its data, which the caller appends.

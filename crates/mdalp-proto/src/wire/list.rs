@@ -173,26 +173,21 @@ pub fn is_classic_name(name: &str) -> bool {
     name.len() <= 64 && name.chars().all(|c| matches!(c, ' '..='~') && !";'}\\".contains(c))
 }
 
-/// Writes the list as Python prints it: `ip_address` first, then `name`, then `caps` if there are
+/// An entry of a list as Python prints it: `ip_address` first, then `name`, then `caps` if there are
 /// any. Characters that classic clients trip over are left out of names.
-pub(super) fn encode_list(out: &mut Vec<u8>, entries: &[Entry]) {
-    out.push(b'[');
-    for (i, entry) in entries.iter().enumerate() {
-        if i > 0 {
-            out.extend_from_slice(b", ");
-        }
-        out.extend_from_slice(b"{'ip_address': '");
-        out.extend_from_slice(entry.ip.to_string().as_bytes());
-        out.extend_from_slice(b"', 'name': '");
-        let name = entry.name.chars().filter(|c| is_classic_name(c.encode_utf8(&mut [0; 4])));
-        out.extend(name.map(|c| c as u8).take(64));
+pub(crate) fn spell(entry: &Entry) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(b"{'ip_address': '");
+    out.extend_from_slice(entry.ip.to_string().as_bytes());
+    out.extend_from_slice(b"', 'name': '");
+    let name = entry.name.chars().filter(|c| is_classic_name(c.encode_utf8(&mut [0; 4])));
+    out.extend(name.map(|c| c as u8).take(64));
+    out.push(b'\'');
+    if !entry.caps.is_classic() {
+        out.extend_from_slice(b", 'caps': '");
+        out.extend_from_slice(entry.caps.to_string().as_bytes());
         out.push(b'\'');
-        if !entry.caps.is_classic() {
-            out.extend_from_slice(b", 'caps': '");
-            out.extend_from_slice(entry.caps.to_string().as_bytes());
-            out.push(b'\'');
-        }
-        out.push(b'}');
     }
-    out.push(b']');
+    out.push(b'}');
+    out
 }

@@ -19,6 +19,7 @@ pub mod list;
 
 pub use caps::Capabilities;
 pub use decode::{DecodeError, decode};
+pub(crate) use encode::encode_spelled;
 pub use encode::{
     CLASSIC_CHUNK, MAX_DATA_HEADER, encode_ack, encode_assignment, encode_data_header,
     encode_intent, encode_seal, encode_seal_reply,

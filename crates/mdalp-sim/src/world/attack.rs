@@ -5,6 +5,7 @@
 //! may lie, though.
 
 use super::net::{Net, orchestrator_addr, receiver_addr};
+use super::process::Waiting;
 use crate::setup::{Attack, Setup};
 use mdalp_netem::{Rng, derive_seed};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -12,8 +13,11 @@ use mdalp_proto::wire::{encode_ack, encode_data_header, encode_intent};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// Datagrams that one attacker sends in all.
-const MOST: u64 = 1500;
+/// Datagrams that one attacker sends in all: enough for every quota that is in its way, where quotas
+/// are small or count by address.
+const MOST: u64 = 400;
+/// A transaction may have 1,024 ranges (H45).
+const MOST_RANGES: u64 = 1500;
 
 #[derive(Debug)]
 pub(crate) struct Attacker {
@@ -65,13 +69,17 @@ impl Attacker {
         SocketAddrV4::new(Ipv4Addr::new(45, b, c, d), port)
     }
 
-    /// Sends one datagram; `false` when it gives up. `secrets`: the client's transaction, its number of
-    /// chunks, a receiver.
+    /// Whether another datagram follows the next one.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.sent + 1 < if self.kind == Attack::Seqs { MOST_RANGES } else { MOST }
+    }
+
+    /// One datagram. `secrets`: the client's transaction, its number of chunks, a receiver.
     pub(crate) fn send(
         &mut self,
         net: &mut Net,
         secrets: (u64, u64, Option<SocketAddrV4>),
-    ) -> bool {
+    ) -> Waiting {
         self.sent += 1;
         self.out.clear();
         let client = net.homes[0];
@@ -139,8 +147,7 @@ impl Attacker {
                 some_receiver
             }
         };
-        net.inject(from, to, &self.out);
-        self.sent < MOST
+        (from, to, net.inject(&self.out))
     }
 
     fn chunk(&mut self, tid: TransactionId, seq: u64) {

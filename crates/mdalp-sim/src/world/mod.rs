@@ -333,11 +333,12 @@ impl World {
     fn attack(&mut self, at: u16) {
         let Some(attacker) = self.attackers.get_mut(usize::from(at)) else { return };
         let secrets = self.clients.first().map(Client::secrets).unwrap_or_default();
-        if !attacker.send(&mut self.net, secrets) {
-            return;
+        let (goes_on, every) = (attacker.goes_on(), attacker.every);
+        let (from, to, bytes) = attacker.send(&mut self.net, secrets);
+        self.arrive(from, to, bytes);
+        if goes_on {
+            self.net.at(self.net.now + every, Due::Attack(at));
         }
-        let next = self.net.now + attacker.every;
-        self.net.at(next, Due::Attack(at));
     }
 
     /// When the faults ended.

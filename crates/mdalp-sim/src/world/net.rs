@@ -253,11 +253,10 @@ impl Net {
         self.at(at(how.at), Due::Arrive { from, to, bytes: buffer });
     }
 
-    /// A datagram from nowhere in particular arrives at once.
-    pub(crate) fn inject(&mut self, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
+    /// A datagram from nowhere in particular, there at once.
+    pub(crate) fn inject(&mut self, bytes: &[u8]) -> Buffer {
         self.datagrams += 1;
-        let bytes = self.hold(bytes);
-        self.at(self.now, Due::Arrive { from, to, bytes });
+        self.hold(bytes)
     }
 
     /// When the ack of a receiver leaves it; never, if the scenario withholds it.
