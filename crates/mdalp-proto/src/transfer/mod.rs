@@ -198,7 +198,11 @@ impl Transfer {
         self.finish_if_complete(now);
         self.drain_suspects(now);
         self.rebalance(now);
-        self.pump(now, at);
+        // Where something was cancelled there is room, and perhaps no timer that would notice.
+        let lanes = if self.shared { 0..self.lanes.len() } else { at..at + 1 };
+        for at in lanes {
+            self.pump(now, at);
+        }
     }
 
     /// Whether as many receivers have this chunk as are wanted.

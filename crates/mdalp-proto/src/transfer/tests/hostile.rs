@@ -149,3 +149,19 @@ fn h40_a_receiver_that_answers_again_is_not_suspect_for_a_duplicate() {
     net.transfer.handle_datagram(net.now, from, &ack(3740, 0));
     assert_eq!(net.transfer.state(0), state, "a duplicate ack");
 }
+
+#[test]
+fn a_late_ack_that_cancels_anothers_only_chunk_in_flight_makes_room_for_its_next_one() {
+    let mut net = Net::new(2000, vec![dead(), dead()]);
+    net.drain();
+    assert!(changes(&mut net, addr(1), &ack(3740, 10)));
+    for seq in 100..116 {
+        changes(&mut net, addr(0), &ack(3740, seq));
+    }
+    assert_eq!(net.transfer.state(0), LaneState::Suspect);
+    // The suspect's chunks are the other's now, and come first.
+    assert!(changes(&mut net, addr(1), &ack(3740, 11)));
+    assert_eq!(net.sent.last().map(|&(_, lane, seq)| (lane, seq)), Some((1, 0)));
+    assert!(changes(&mut net, addr(0), &ack(3740, 0)));
+    assert_eq!(net.transfer.in_flight(1), 1);
+}
