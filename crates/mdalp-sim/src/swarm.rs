@@ -64,6 +64,8 @@ pub fn draw(seed: u64) -> Case {
     };
     for _ in 0..d.of(&[0, 1, 1, 2, 2, 3, 3, 4, 6]) {
         let fault = match d.within(0, 9) {
+            // What a log is for happens to servers.
+            0..=1 if case.log => server_fault(d, true),
             0..=4 => path_fault(d, lanes, case.crc),
             5..=6 => server_fault(d, case.log),
             7 => client_fault(d),

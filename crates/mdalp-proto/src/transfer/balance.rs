@@ -54,7 +54,7 @@ impl Transfer {
     }
 
     /// Rarely while others answer; as often as the protocol allows when nobody does.
-    fn probe_interval(&self) -> Duration {
+    pub(super) fn probe_interval(&self) -> Duration {
         let somebody = self.lanes.iter().any(|lane| lane.state == LaneState::Active);
         if somebody { self.config.suspect_probe } else { self.config.rto.max }
     }

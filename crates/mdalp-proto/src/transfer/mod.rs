@@ -236,6 +236,8 @@ impl Transfer {
                 if let Some(send) = self.lanes[at].second_probe(now) {
                     self.transmit(at, send);
                 }
+                // If others get what a suspect has, this was the question whether it is back.
+                self.extras[at].next_probe = now + self.probe_interval();
             } else if lane.state == LaneState::Suspect && !lane.has_work() {
                 self.probe_suspect(now, at);
             }

@@ -9,7 +9,7 @@ use super::process::Waiting;
 use crate::setup::{Attack, Setup};
 use mdalp_netem::{Rng, derive_seed};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
-use mdalp_proto::wire::{encode_ack, encode_data_header, encode_intent};
+use mdalp_proto::wire::{ChunkCrc, encode_ack, encode_data_header, encode_intent};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -137,21 +137,26 @@ impl Attacker {
                     from = SocketAddrV4::new(Ipv4Addr::new(45, 9, 9, 9), 4000);
                 }
                 let tid = TransactionId(self.rng.next_u64() >> 1);
-                self.chunk(tid, self.rng.clone().up_to(3));
+                self.chunk(tid, self.rng.clone().up_to(3), b"ours");
                 some_receiver
             }
             Attack::Seqs => {
                 from = SocketAddrV4::new(Ipv4Addr::new(45, 9, 9, 9), 4001);
                 let tid = TransactionId(u64::MAX >> 1);
-                self.chunk(tid, (2 * self.sent) % 3_000_000);
-                some_receiver
+                // Now and then other bytes for a number that was sent before (H48).
+                let again = self.rng.up_to(7) == 0;
+                let n = if again { self.rng.up_to(self.sent) } else { self.sent };
+                self.chunk(tid, 2 * n, if again { b"mine" } else { b"ours" });
+                receiver_addr(0)
             }
         };
         (from, to, net.inject(&self.out))
     }
 
-    fn chunk(&mut self, tid: TransactionId, seq: u64) {
-        encode_data_header(&mut self.out, tid, SequenceNumber(seq), None);
-        self.out.extend_from_slice(b"ours");
+    fn chunk(&mut self, tid: TransactionId, seq: u64, data: &[u8]) {
+        let seq = SequenceNumber(seq);
+        let crc = (self.rng.up_to(1) == 0).then(|| ChunkCrc::of(tid, seq, data));
+        encode_data_header(&mut self.out, tid, seq, crc);
+        self.out.extend_from_slice(data);
     }
 }

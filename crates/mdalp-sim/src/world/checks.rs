@@ -44,8 +44,26 @@ pub(crate) struct ClientTruth {
     pub(crate) payload_seed: u64,
     /// Whether it ended well.
     pub(crate) complete: bool,
+    /// And the servers say that they have all of it.
+    pub(crate) verified: bool,
     /// Acks that some server handed to its socket.
     acked_out: RangeSet,
+}
+
+/// What was spent of an allowance that grows steadily up to a limit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    spent: f64,
+    at: Instant,
+}
+
+impl Budget {
+    /// Whether there was enough, with `rate` more each second and `most` at once.
+    fn spend(&mut self, now: Instant, cost: f64, rate: f64, most: f64) -> bool {
+        let earned = (now - self.at).as_secs_f64() * rate;
+        (self.spent, self.at) = ((self.spent - earned).max(0.0) + cost, now);
+        self.spent <= most + 1e-6
+    }
 }
 
 /// Everything that no node knows.
@@ -62,6 +80,10 @@ pub(crate) struct Truth {
     /// The newest assignment of each address: which, when, in which life of the orchestrator.
     answered: BTreeMap<SocketAddrV4, (u64, Instant, u32)>,
     claimed: BTreeSet<u64>,
+    /// The longest intent of each address.
+    asked: BTreeMap<SocketAddrV4, usize>,
+    /// Answers to short intents in this life of the orchestrator: to all, and by /24.
+    budgets: (u32, Budget, BTreeMap<[u8; 3], Budget>),
     scratch: Vec<u8>,
 }
 
@@ -85,6 +107,8 @@ impl Truth {
             issued: BTreeSet::new(),
             answered: BTreeMap::new(),
             claimed: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            budgets: Default::default(),
             scratch: Vec::new(),
         }
     }
@@ -118,7 +142,7 @@ impl Truth {
         held: &BTreeMap<u64, ChunkCrc>,
         count: u64,
     ) {
-        if self.tainted {
+        if self.tainted && !self.clients[client].verified {
             return;
         }
         let Some(tid) = self.clients[client].tid else { return };
@@ -141,10 +165,31 @@ impl Truth {
         });
     }
 
+    /// 3, the other way round, and 26: an ack of what was sent there counts, however late.
+    pub(crate) fn i03_ack_counts(&mut self, counts: bool, seq: u64) {
+        self.check(counts, 3, || format!("the ack of chunk {seq} does not count"));
+    }
+
+    /// 8 (H40): who acknowledges what it cannot have becomes suspect.
+    pub(crate) fn h40_liar_is_suspect(&mut self, suspect: bool) {
+        self.check(suspect, 8, || "sixteen false acks, and not suspect".to_owned());
+    }
+
     /// 4: an ack is handed to the socket only for what is durable. 7: and never after a failed flush.
-    pub(crate) fn i04_acked_is_durable(&mut self, key: Key, durable: bool, poisoned: bool) {
-        self.check(durable, 4, || format!("{}/{} is acknowledged but not durable", key.0, key.1));
-        self.check(!poisoned, 7, || format!("ack {}/{} after a failed flush", key.0, key.1));
+    pub(crate) fn i04_acked_is_durable(
+        &mut self,
+        key: Key,
+        said: Option<ChunkCrc>,
+        held: Option<ChunkCrc>,
+        flush_failed: bool,
+    ) {
+        self.check(held.is_some(), 4, || {
+            format!("{}/{} is acknowledged but not durable", key.0, key.1)
+        });
+        self.check(said.is_none() || said == held, 4, || {
+            format!("{}/{} is said to be {said:?} and is {held:?}", key.0, key.1)
+        });
+        self.check(!flush_failed, 7, || format!("ack {}/{} after a failed flush", key.0, key.1));
         let client = self.clients.iter_mut().find(|client| client.tid == Some(key.0));
         if let Some(client) = client {
             client.acked_out.insert(key.1);
@@ -193,6 +238,31 @@ impl Truth {
         self.check(!counts || sent <= limit, 9, || {
             format!("{sent} datagrams to a stranger in {since:?}")
         });
+    }
+
+    /// An intent of so many bytes has come.
+    pub(crate) fn asked(&mut self, from: SocketAddrV4, len: usize) {
+        let longest = self.asked.entry(from).or_default();
+        *longest = len.max(*longest);
+    }
+
+    /// 9: assignments of more than three times the question are few, to one prefix and to all (G10).
+    /// A new `life` of the orchestrator has forgotten what it paid.
+    pub(crate) fn i09_assignment(&mut self, to: SocketAddrV4, len: usize, life: u32) {
+        let asked = self.asked.get(&to).copied().unwrap_or_default();
+        self.check(asked > 0, 8, || format!("{to} never asked"));
+        if asked * 3 >= len {
+            return;
+        }
+        if std::mem::replace(&mut self.budgets.0, life) != life {
+            self.budgets = (life, Budget::default(), BTreeMap::new());
+        }
+        let [a, b, c, _] = to.ip().octets();
+        let (now, prefix) = (self.now, self.budgets.2.entry([a, b, c]).or_default());
+        let few = prefix.spend(now, 1.0, 5.0, 10.0);
+        let all = self.budgets.1.spend(now, len as f64, 125_000.0, 12_500.0);
+        self.check(few, 9, || format!("too many answers to the neighbours of {to}"));
+        self.check(all, 9, || "more than 1 Mbit/s of answers to strangers".to_owned());
     }
 
     /// 10: never more in flight than the receiver's window.
@@ -303,6 +373,24 @@ impl Truth {
         let least = (before * 2).min(Duration::from_secs(3));
         self.check(next >= least, 22, || format!("timeout {next:?} after one of {before:?}"));
         self.check(waited >= before, 22, || format!("resent after {waited:?}, not {before:?}"));
+    }
+
+    /// 22: a receiver that does not answer is asked no more than once in 3 s.
+    pub(crate) fn i22_suspect_is_asked_rarely(&mut self, after: Duration, least: Duration) {
+        self.check(after >= least, 22, || format!("a suspect is asked again after {after:?}"));
+    }
+
+    /// 22: only a chunk that was sent once is a measurement, and none is faster than the network.
+    pub(crate) fn i22_clean_sample(&mut self, measured: Option<Duration>, least: Duration) {
+        let tainted = self.tainted;
+        self.check(tainted || measured.is_none_or(|rtt| rtt >= least), 22, || {
+            format!("a round trip of {least:?} is measured as {measured:?}")
+        });
+    }
+
+    /// 26: others get what a suspect has, soon after there is somebody who answers.
+    pub(crate) fn i26_suspect_keeps_nothing(&mut self, kept: Duration, limit: Duration) {
+        self.check(kept <= limit, 26, || format!("a suspect has kept its chunks for {kept:?}"));
     }
 
     /// 26: what is acknowledged is not sent again.

@@ -5,14 +5,15 @@
 mod plan;
 
 use super::checks::Truth;
-use super::lane::LaneCheck;
+use super::lane::{LaneCheck, News};
 use super::net::{Net, orchestrator_addr, v4};
 use super::original::Original;
 use super::process::Process;
 use crate::journal::Note;
 use crate::payload;
 use crate::report::{Sample, SampleKind};
-use crate::setup::{ClientSetup, Program, Setup, Twin};
+use crate::setup::{ClientSetup, Mode, Program, Setup, Twin};
+use mdalp_netem::PathConfig;
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::layout::Layout;
@@ -72,6 +73,20 @@ pub(crate) struct Chosen {
     place: usize,
     pub(crate) latency: Option<Duration>,
     pub(crate) share: Share,
+}
+
+impl Chosen {
+    /// The least time that the network needs to it and back: none, where datagrams overtake others.
+    fn round_trip(&self, setup: &Setup) -> Duration {
+        let end = &setup.receivers[self.place];
+        let least = |path: &PathConfig| path.reordering.map_or(path.delay, |_| Duration::ZERO);
+        least(end.up.current()) + least(end.down.current())
+    }
+}
+
+/// Machines are woken when they asked for it, and not before: nothing may depend on more.
+fn is_due(timer: Option<Instant>, now: Instant) -> bool {
+    timer.is_some_and(|at| at <= now)
 }
 
 #[derive(Debug)]
@@ -169,10 +184,13 @@ impl Client {
             }
             Brain::Sending(transfer) => {
                 let lane = self.chosen.iter().position(|chosen| chosen.addr == from);
-                let news = lane.is_some_and(|lane| self.lanes[lane].is_news(transfer, lane, bytes));
+                let news = lane.map(|lane| self.lanes[lane].news(transfer, lane, bytes));
                 let (before, left) = (super::lane::totals(transfer), net.datagrams);
                 transfer.handle_datagram(now, from.into(), bytes);
                 let after = super::lane::totals(transfer);
+                if let Some(lane) = lane {
+                    self.lanes[lane].check_heard(truth, transfer, lane, news);
+                }
                 let answers = setup.twin == Some(Twin::AnswersDuplicateAcks);
                 if answers && before.duplicate_acks < after.duplicate_acks {
                     // As the original does (S3): anything unexpected, and the chunk goes out again.
@@ -180,6 +198,7 @@ impl Client {
                 }
                 // The sixteenth ack of something never sent makes its receiver suspect (H40): its
                 // chunks go to others, which is meant.
+                let news = news.is_some_and(|news| news != News::Nothing);
                 if !news && before.optimistic_acks == after.optimistic_acks {
                     let sent = after.datagrams - before.datagrams + net.datagrams - left;
                     truth.i11_no_news_no_effect(sent, after.bytes - before.bytes);
@@ -213,12 +232,16 @@ impl Client {
                     }
                 };
             }
-            Brain::Asking(intent) => intent.handle_timeout(now),
+            Brain::Asking(intent) if is_due(intent.poll_timeout(), now) => {
+                intent.handle_timeout(now);
+            }
             Brain::Measuring { until, tid } if now >= *until => {
                 let tid = *tid;
                 self.begin(net, setup, tid);
             }
-            Brain::Sending(transfer) => transfer.handle_timeout(now),
+            Brain::Sending(transfer) if is_due(transfer.poll_timeout(), now) => {
+                transfer.handle_timeout(now);
+            }
             Brain::Original(original) => original.handle_timeout(now),
             _ => {}
         }
@@ -268,9 +291,11 @@ impl Client {
         let mut outcome = None;
         while let Some(event) = transfer.poll_event() {
             match event {
-                Event::Acked { lane, seq, .. } => {
+                Event::Acked { lane, seq, rtt, .. } => {
                     let sent = self.lanes[lane].was_sent(seq.0);
                     truth.i03_done_only_by_ack(self.index, seq.0, sent);
+                    let measured = rtt.filter(|_| !self.process.has_stood_still());
+                    truth.i22_clean_sample(measured, self.chosen[lane].round_trip(setup));
                     self.last_ack_at = Some(net.now);
                     net.note(Note::Acked { client, lane: lane as u8, seq: seq.0 });
                     if setup.samples {
@@ -284,7 +309,9 @@ impl Client {
                     let next_ms = next.as_millis() as u64;
                     net.note(Note::TimedOut { client, lane: lane as u8, seq: seq.0, next_ms });
                 }
+                Event::Missing { .. } => self.lanes.iter_mut().for_each(LaneCheck::forget),
                 Event::State { lane, state } => {
+                    self.lanes[lane].changed(self.process.local(net.now));
                     net.note(Note::State { client, lane: lane as u8, state: state as u8 });
                 }
                 Event::Moved { what } => {
@@ -315,7 +342,9 @@ impl Client {
                 continue;
             }
             truth.i26_acked_is_not_resent(transfer.acked().contains(seq), seq);
-            let again = self.lanes[lane].sends(truth, transfer, lane, seq, net.now);
+            let local = self.process.local(net.now);
+            let pause = self.setup.transfer.rto.max;
+            let again = self.lanes[lane].sends(truth, transfer, &transmit, (net.now, local), pause);
             self.data.resize((transmit.range.end - transmit.range.start) as usize, 0);
             payload::fill(self.payload_seed, transmit.range.start, &mut self.data);
             self.out.clear();
@@ -336,6 +365,7 @@ impl Client {
                 chunks,
             );
             truth.clients[self.index].complete = complete;
+            truth.clients[self.index].verified = outcome == Outcome::Complete { verified: true };
             let end = match outcome {
                 Outcome::Complete { .. } => End::Complete,
                 Outcome::Deadline => End::Deadline,
@@ -403,6 +433,15 @@ impl Client {
             Brain::Sending(transfer) => {
                 let wake = transfer.poll_timeout();
                 super::lane::check_timers(truth, transfer, &self.setup.transfer, now, wake);
+                let moves = !matches!(self.setup.program, Program::Mdalp(Mode::Single(_)));
+                super::lane::check_silence(
+                    truth,
+                    transfer,
+                    &mut self.lanes,
+                    &self.setup.transfer,
+                    now,
+                    moves,
+                );
                 wake
             }
             Brain::Original(original) => original.poll_timeout(),

@@ -6,9 +6,12 @@ use super::checks::Truth;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::time::Instant;
-use mdalp_proto::transfer::{LaneState, LaneStats, Transfer, TransferConfig};
+use mdalp_proto::transfer::{LaneState, LaneStats, Transfer, TransferConfig, Transmit};
 use mdalp_proto::wire::{Message, decode};
 use std::time::Duration;
+
+/// Transmissions without an ack, after which it is no accident that nobody became suspect.
+const MANY: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct LaneCheck {
@@ -19,6 +22,30 @@ pub(crate) struct LaneCheck {
     unproven: u32,
     /// The last timeout without an ack since: when, how long the next, acked chunks then.
     timeout: Option<(Instant, Duration, u64)>,
+    /// The servers missed chunks: what is known of acks before that counts no more.
+    repaired: bool,
+    /// Counts at the last look.
+    mismatches: u64,
+    optimistic: u64,
+    /// In the client's own time: the last transmission, the last change of state.
+    last_sent: Option<Instant>,
+    changed: Instant,
+    /// Chunks acked at the last look, and since when the number has been the same with something in
+    /// flight, and transmissions since.
+    acked: u64,
+    silent: Option<(Instant, u32)>,
+    /// Since when it has been suspect and kept what somebody else could send.
+    keeps: Option<Instant>,
+}
+
+/// What a datagram says that was not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    Nothing,
+    /// That this chunk has arrived.
+    Ack(u64),
+    /// What the servers think of the whole.
+    Verdict,
 }
 
 /// Sums over all lanes; `bytes` are those that count as acknowledged.
@@ -42,6 +69,14 @@ impl LaneCheck {
             first_sent: None,
             unproven: 0,
             timeout: None,
+            repaired: false,
+            mismatches: 0,
+            optimistic: 0,
+            last_sent: None,
+            changed: Instant::ZERO,
+            acked: 0,
+            silent: None,
+            keeps: None,
         }
     }
 
@@ -53,35 +88,78 @@ impl LaneCheck {
         self.sent.insert(seq)
     }
 
-    /// Whether a datagram from this receiver says anything new: the first ack of a chunk, or what
-    /// the servers think of the whole.
-    pub(crate) fn is_news(&self, transfer: &Transfer, lane: usize, bytes: &[u8]) -> bool {
+    pub(crate) fn forget(&mut self) {
+        self.repaired = true;
+    }
+
+    /// Its state has changed.
+    pub(crate) fn changed(&mut self, local: Instant) {
+        self.changed = local;
+    }
+
+    /// What a datagram from this receiver says.
+    pub(crate) fn news(&self, transfer: &Transfer, lane: usize, bytes: &[u8]) -> News {
         match decode(bytes) {
             Ok(Message::Ack { tid, seq, .. }) if tid == self.tid => {
-                self.sent.contains(seq.0) && !transfer.acked_by(lane).contains(seq.0)
+                let news = self.sent.contains(seq.0) && !transfer.acked_by(lane).contains(seq.0);
+                if news { News::Ack(seq.0) } else { News::Nothing }
             }
-            Ok(Message::SealReply { tid, .. }) => tid == self.tid,
-            _ => false,
+            Ok(Message::SealReply { tid, .. }) if tid == self.tid => News::Verdict,
+            _ => News::Nothing,
         }
     }
 
-    /// A transmission: budgets towards strangers (9) and the window (10). Returns whether the chunk
-    /// had been sent here before.
-    pub(crate) fn sends(
+    /// After a datagram from this receiver: an honest ack counts, however late (3, 26), and sixteen
+    /// that cannot be true make it suspect (H40).
+    pub(crate) fn check_heard(
         &mut self,
         truth: &mut Truth,
         transfer: &Transfer,
         lane: usize,
-        seq: u64,
-        now: Instant,
+        news: Option<News>,
+    ) {
+        let stats = transfer.stats(lane);
+        if let Some(News::Ack(seq)) = news {
+            let damaged = stats.crc_mismatches > self.mismatches;
+            let counts = damaged || self.repaired || transfer.acked_by(lane).contains(seq);
+            truth.i03_ack_counts(counts || transfer.outcome().is_some(), seq);
+        }
+        if (self.optimistic..stats.optimistic_acks).contains(&15) {
+            truth.h40_liar_is_suspect(transfer.state(lane) == LaneState::Suspect);
+        }
+        (self.mismatches, self.optimistic) = (stats.crc_mismatches, stats.optimistic_acks);
+    }
+
+    /// A transmission: budgets towards strangers (9) and the window (10), and suspects are asked
+    /// rarely (22). Returns whether the chunk had been sent here before. `now` is the world's time,
+    /// `local` the client's.
+    pub(crate) fn sends(
+        &mut self,
+        truth: &mut Truth,
+        transfer: &Transfer,
+        transmit: &Transmit,
+        (now, local): (Instant, Instant),
+        pause: Duration,
     ) -> bool {
-        let again = !self.sent.insert(seq);
+        let lane = transmit.lane;
+        let again = !self.sent.insert(transmit.seq.0);
         let in_flight = transfer.in_flight(lane);
         truth.i10_window(in_flight, self.window);
         let first = *self.first_sent.get_or_insert(now);
         if transfer.acked_by(lane).is_empty() {
             self.unproven += 1;
             truth.i09_unproven(self.unproven, in_flight, now - first);
+        }
+        // With nothing in flight it is a question to a suspect.
+        let asks = transmit.attempt > 1 && in_flight == 0;
+        if let Some(last) = self.last_sent.replace(local)
+            && asks
+            && transfer.state(lane) == LaneState::Suspect
+        {
+            truth.i22_suspect_is_asked_rarely(local - last, pause);
+        }
+        if let Some((_, sent)) = &mut self.silent {
+            *sent += 1;
         }
         again
     }
@@ -129,4 +207,47 @@ pub(crate) fn check_timers(
         }
     }
     truth.i21_timer_is_armed(next.map(|next| next - now), limit);
+}
+
+/// 26 and 27, after each input, from what the lanes did and not from what they say: who stays silent
+/// becomes suspect, and what a suspect has goes to those who answer.
+pub(crate) fn check_silence(
+    truth: &mut Truth,
+    transfer: &Transfer,
+    lanes: &mut [LaneCheck],
+    config: &TransferConfig,
+    now: Instant,
+    moves: bool,
+) {
+    if transfer.outcome().is_some() {
+        return;
+    }
+    let answers = |at: usize, lane: &LaneCheck| {
+        matches!(transfer.state(at), LaneState::Active | LaneState::Done)
+            && now - lane.changed > config.rto.max
+            && lane.silent.is_none_or(|(since, _)| now - since < config.suspect_after / 4)
+    };
+    let taker = moves && lanes.iter().enumerate().any(|(at, lane)| answers(at, lane));
+    for (at, lane) in lanes.iter_mut().enumerate() {
+        let (acked, in_flight) = (transfer.acked_by(at).len(), transfer.in_flight(at));
+        let suspect = transfer.state(at) == LaneState::Suspect;
+        if acked != lane.acked || in_flight == 0 || suspect {
+            (lane.acked, lane.silent) = (acked, None);
+        }
+        if in_flight > 0 && !suspect {
+            let (since, sent) = *lane.silent.get_or_insert((now, 0));
+            // Chunks that others got acknowledged begin a new wait; few are sent more than once then.
+            let late = now - since > config.suspect_after * 2 && sent >= MANY;
+            truth.i27_silence_is_suspect(
+                if late { now - since } else { Duration::ZERO },
+                config.suspect_after,
+            );
+        }
+        if suspect && in_flight > 0 && taker {
+            let since = *lane.keeps.get_or_insert(now);
+            truth.i26_suspect_keeps_nothing(now - since, config.rto.max * 2);
+        } else {
+            lane.keeps = None;
+        }
+    }
 }

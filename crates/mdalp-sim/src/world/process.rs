@@ -42,6 +42,11 @@ impl Process {
         if self.paused.is_some() { Instant::NEVER } else { self.timer }
     }
 
+    /// Whether its clock ever stood still.
+    pub(crate) fn has_stood_still(&self) -> bool {
+        !self.lag.is_zero()
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.is_some()
     }

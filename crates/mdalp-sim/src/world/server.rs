@@ -167,6 +167,7 @@ impl Server {
         let request = Some((from, bytes.len()));
         if to == orchestrator_addr() {
             if let Some(orchestrator) = &mut self.orchestrator {
+                truth.asked(from, bytes.len());
                 orchestrator.handle_datagram(now, from.into(), &bytes);
             }
             net.put(buffer, bytes);
@@ -302,7 +303,8 @@ impl Server {
             let (key, to) = ((ack.tid.0, ack.seq.0), v4(ack.to));
             self.scratch.clear();
             ack.encode(&mut self.scratch);
-            truth.i04_acked_is_durable(key, self.store.holds(key), self.store.is_poisoned());
+            let (held, failed) = (self.store.held_crc(key), self.store.flush_failed());
+            truth.i04_acked_is_durable(key, ack.crc, held, failed);
             truth.i09_reply(request.take(), to, self.scratch.len());
             self.store.acked.insert(key);
             let host = self.receivers[usize::from(ack.local.0)];
@@ -404,6 +406,7 @@ impl Server {
             let to = v4(transmit.to);
             let evicted = orchestrator.counters().evicted;
             truth.i13_assignment(to, transmit.tid.0, self.life, evicted);
+            truth.i09_assignment(to, transmit.datagram.len(), self.life);
             net.send_down(host, to, &transmit.datagram);
         }
         truth.i17_orchestrator_memory(orchestrator.queued(), orchestrator.live());

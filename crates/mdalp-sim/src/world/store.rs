@@ -146,9 +146,14 @@ impl Store {
         }
     }
 
-    /// Whether an append of this chunk was confirmed.
-    pub(crate) fn holds(&self, key: Key) -> bool {
-        self.model.contains_key(&key)
+    /// The CRC of this chunk, if an append of it was confirmed.
+    pub(crate) fn held_crc(&self, key: Key) -> Option<ChunkCrc> {
+        self.model.get(&key).copied()
+    }
+
+    /// Whether the disk has failed a flush since the log was opened, whatever the log made of it.
+    pub(crate) fn flush_failed(&self) -> bool {
+        self.log.is_some() && self.disk.failed_flushes() > 0
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

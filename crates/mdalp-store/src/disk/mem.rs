@@ -66,6 +66,8 @@ struct Sim {
     dark: bool,
     faults: Vec<(Op, u64, Failure)>,
     operations: u64,
+    /// Of this life.
+    failed_flushes: u64,
     capacity: Option<u64>,
 }
 
@@ -177,6 +179,9 @@ impl Sim {
             *left -= 1;
             true
         });
+        if hit == Some(Failure::Io) && matches!(op, Op::SyncData | Op::SyncDir) {
+            self.failed_flushes += 1;
+        }
         match hit {
             Some(Failure::PowerCut) => {
                 self.dark = true;
@@ -206,6 +211,7 @@ impl Sim {
         self.locked = false;
         self.dark = false;
         self.faults.clear();
+        self.failed_flushes = 0;
     }
 }
 
@@ -246,6 +252,11 @@ impl MemDisk {
     /// How many changing operations were tried.
     pub fn operations(&self) -> u64 {
         self.sim().operations
+    }
+
+    /// How many flushes have failed since the last [`crash`](Self::crash) or [`kill`](Self::kill).
+    pub fn failed_flushes(&self) -> u64 {
+        self.sim().failed_flushes
     }
 
     /// How many changes are not flushed: so often [`crash`](Self::crash) asks.
