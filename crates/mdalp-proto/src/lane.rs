@@ -75,6 +75,8 @@ struct Flight {
     order: u64,
     sends: u32,
     crc: Option<ChunkCrc>,
+    /// Another lane sends it as well.
+    shared: bool,
 }
 
 /// What an ack meant.
@@ -116,6 +118,9 @@ pub(crate) struct Lane {
     loss_at: Option<Instant>,
     /// Since when an answer is owed.
     waiting_since: Option<Instant>,
+    /// Since when an ack is awaited of a chunk that another receiver has acknowledged meanwhile; until
+    /// any ack comes.
+    owed_since: Option<Instant>,
     /// Smoothed time from ack to ack while there was work: what one chunk costs here.
     service: Option<Duration>,
     busy_since: Instant,
@@ -149,6 +154,7 @@ impl Lane {
             rto_at: None,
             loss_at: None,
             waiting_since: None,
+            owed_since: None,
             service: None,
             busy_since: Instant::ZERO,
         }
@@ -173,6 +179,10 @@ impl Lane {
 
     pub(crate) fn assign(&mut self, chunks: &RangeSet) {
         self.queue.union_with(chunks);
+        for flight in &mut self.flights {
+            // On its way already; but now nobody else's.
+            flight.shared &= !self.queue.remove(flight.seq);
+        }
     }
 
     /// Whether this receiver has the chunk, or is to get it: another copy belongs elsewhere.
@@ -210,33 +220,40 @@ impl Lane {
         self.queue.split_off_last(count)
     }
 
-    /// Takes everything away; what was in flight may still be acknowledged.
+    /// Takes everything away that no other lane sends; what was in flight may still be acknowledged.
     pub(crate) fn take_all(&mut self) -> RangeSet {
         let mut all = std::mem::take(&mut self.queue);
         for flight in self.flights.drain(..) {
             self.given_away.insert(flight.seq, flight.crc);
-            all.insert(flight.seq);
+            if !flight.shared {
+                all.insert(flight.seq);
+            }
         }
         self.rest_if_idle();
         all
     }
 
-    /// Gives the chunk that was sent longest ago away, for another lane to send as well.
-    pub(crate) fn give_away_oldest(&mut self) -> Option<u64> {
-        let flight = self.flights.pop_front()?;
-        self.given_away.insert(flight.seq, flight.crc);
-        self.rest_if_idle();
-        Some(flight.seq)
+    /// The chunk that was sent longest ago of those that only this lane sends, and when that was.
+    pub(crate) fn oldest_unshared(&self) -> Option<(u64, Instant)> {
+        let flight = self.flights.iter().find(|flight| !flight.shared)?;
+        Some((flight.seq, flight.first_sent))
     }
 
-    /// The chunk that was sent longest ago.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        self.flights.front().map(|f| f.seq)
+    /// Another lane sends this chunk as well.
+    pub(crate) fn share(&mut self, seq: u64) {
+        if let Some(flight) = self.flights.iter_mut().find(|flight| flight.seq == seq) {
+            flight.shared = true;
+        }
     }
 
-    /// When the chunk that was sent longest ago was first sent.
-    pub(crate) fn oldest_sent(&self) -> Option<Instant> {
-        self.flights.front().map(|f| f.first_sent)
+    /// Since when the ack is awaited that is due first.
+    pub(crate) fn owing_since(&self) -> Option<Instant> {
+        self.owed_since.or(self.flights.front().map(|flight| flight.first_sent))
+    }
+
+    /// Whether the window has room for one more chunk.
+    pub(crate) fn has_room(&self) -> bool {
+        self.flights.len() < self.window
     }
 
     /// Another lane's receiver has acknowledged this chunk: it need not be sent.
@@ -245,6 +262,7 @@ impl Lane {
         let at = self.flights.iter().position(|f| f.seq == seq);
         if let Some(flight) = at.and_then(|at| self.flights.remove(at)) {
             // It may still arrive, and its ack is no optimistic one.
+            self.owed_since.get_or_insert(flight.first_sent);
             self.given_away.insert(seq, flight.crc);
         }
         self.rest_if_idle();
@@ -297,6 +315,7 @@ impl Lane {
             order: self.transmissions,
             sends,
             crc: None,
+            shared: false,
         });
         self.stats.retransmissions += u64::from(sent_before);
         Some(Send { seq: SequenceNumber(seq), attempt: sends })
@@ -325,9 +344,14 @@ impl Lane {
     }
 
     /// A datagram that was to be sent did not leave, because there is no more need for it.
-    pub(crate) fn not_sent(&mut self, attempt: u32) {
+    pub(crate) fn not_sent(&mut self, send: Send) {
         self.stats.datagrams -= 1;
-        self.stats.retransmissions -= u64::from(attempt > 1);
+        self.stats.retransmissions -= u64::from(send.attempt > 1);
+        if send.attempt == 1 {
+            // No ack can be of it.
+            self.given_away.remove(&send.seq.0);
+            self.owed_since = None;
+        }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -422,7 +446,7 @@ impl Lane {
 
     fn note_progress(&mut self, now: Instant, seq: SequenceNumber, in_flight_bytes: u64) {
         self.acked.insert(seq.0);
-        let cost = now.since(self.busy_since);
+        let cost = now.since(self.owed_since.unwrap_or(self.busy_since));
         self.service = match (self.state, self.service) {
             // What it cost while it was silent says nothing about what it will cost.
             (LaneState::Suspect, _) => None,
@@ -431,6 +455,7 @@ impl Lane {
         };
         self.state = LaneState::Active;
         self.busy_since = now;
+        self.owed_since = None;
         let outstanding = !self.flights.is_empty();
         self.waiting_since = outstanding.then_some(now);
         self.rto_at = outstanding.then(|| now + self.rtt.rto());

@@ -155,7 +155,8 @@ impl Transfer {
     }
 
     fn may_rebalance(&self) -> bool {
-        let idle = |lane: &Lane| lane.state == LaneState::Active && !lane.has_work();
+        let idle =
+            |lane: &Lane| lane.state == LaneState::Active && lane.queued() == 0 && lane.has_room();
         self.outcome.is_none() && self.may_move() && self.lanes.iter().any(idle)
     }
 
@@ -172,15 +173,14 @@ impl Transfer {
             let Some(what) = self.policy.rebalance(&view) else { return };
             let copies = self.acked.len() > 1;
             let chunks = if what.chunks == 0 {
-                let oldest = self.lanes[what.from].oldest();
                 // To each receiver once: passed around, a chunk would be sent again and again in an
-                // outage without the timeouts ever backing off, and nobody would become suspect.
-                if oldest.is_some_and(|seq| self.lanes[what.to].was_sent(seq)) {
-                    self.stuck = true;
-                    return;
+                // outage without the timeouts ever backing off.
+                let oldest = self.lanes[what.from].oldest_unshared().map(|(seq, _)| seq);
+                let new = oldest.filter(|&seq| !self.lanes[what.to].was_sent(seq));
+                if let Some(seq) = new {
+                    self.lanes[what.from].share(seq);
                 }
-                let oldest = self.lanes[what.from].give_away_oldest();
-                oldest.into_iter().map(|seq| seq..=seq).collect()
+                new.into_iter().map(|seq| seq..=seq).collect()
             } else {
                 let chunks = self.lanes[what.from].take_queued(what.chunks);
                 if copies {
@@ -196,7 +196,6 @@ impl Transfer {
             }
             let what = Move { chunks: chunks.len(), ..what };
             self.hand_over(now, what, &chunks);
-            self.pump(now, what.from);
         }
     }
 
@@ -207,8 +206,11 @@ impl Transfer {
             was_suspect: self.extras[at].was_suspect,
             queued: lane.queued(),
             in_flight: lane.in_flight() as u64,
+            has_room: lane.has_room(),
             service: lane.service_time(now),
-            oldest: lane.oldest_sent().map(|sent| now - sent),
+            rtt: lane.rtt.srtt(),
+            oldest: lane.owing_since().map(|sent| now - sent),
+            unshared: lane.oldest_unshared().map(|(_, sent)| now - sent),
         }
     }
 

@@ -315,7 +315,8 @@ impl Transfer {
             if transmit.content == Content::Seal || !self.is_acked(transmit.seq.0) {
                 return Some(transmit);
             }
-            self.lanes[transmit.lane].not_sent(transmit.attempt);
+            let send = Send { seq: transmit.seq, attempt: transmit.attempt };
+            self.lanes[transmit.lane].not_sent(send);
         }
     }
 
@@ -390,7 +391,7 @@ impl Transfer {
         self.lanes.len()
     }
 
-    /// Chunks that one receiver was sent and has not acknowledged, and that nobody else has now.
+    /// Chunks that one receiver was sent and is expected to acknowledge.
     pub fn in_flight(&self, lane: usize) -> usize {
         self.lanes[lane].in_flight()
     }

@@ -18,22 +18,72 @@ pub struct LaneView {
     pub queued: u64,
     /// Chunks sent and not acknowledged.
     pub in_flight: u64,
+    /// Whether one more chunk may be in flight.
+    pub has_room: bool,
     /// What one chunk costs here, from ack to ack; `None` before the first ack.
     pub service: Option<Duration>,
-    /// For how long the chunk that was sent longest ago has been in flight.
+    /// From sending a chunk to its ack, once measured: longer than `service` with a window.
+    pub rtt: Option<Duration>,
+    /// For how long the ack that is due first has been awaited.
     pub oldest: Option<Duration>,
+    /// For how long the chunk has been in flight that was sent longest ago of those that no other
+    /// receiver is sent as well.
+    pub unshared: Option<Duration>,
 }
 
 impl LaneView {
-    /// Whether it has nothing to do and would do it.
+    /// Whether it would take more at once.
     fn is_idle(&self) -> bool {
-        self.queued == 0 && self.in_flight == 0 && self.state == LaneState::Active
+        self.queued == 0 && self.has_room && self.state == LaneState::Active
     }
 
-    /// When it would be through with what it has, if that is known.
-    fn finishes_in(&self) -> Option<Duration> {
-        let chunks = u32::try_from(self.queued + self.in_flight).unwrap_or(u32::MAX);
-        Some(self.service?.saturating_mul(chunks))
+    /// Chunks it has, sent or not.
+    fn chunks(&self) -> u64 {
+        self.queued + self.in_flight
+    }
+
+    /// How long until its next ack: of what is in flight, or else of what it would be sent now. Once
+    /// an ack is late, as much longer again as it is late: the longer a silence, the longer it lasts.
+    /// The same without any ack so far, where the usual is not known.
+    fn next_ack(&self) -> Duration {
+        let usual = self.usual();
+        let waited = self.oldest.unwrap_or_default();
+        match self.in_flight {
+            0 => usual.max(waited),
+            _ => usual.abs_diff(waited),
+        }
+    }
+
+    /// From sending a chunk to its ack; zero if that is not known.
+    fn usual(&self) -> Duration {
+        self.rtt.or(self.service).unwrap_or_default()
+    }
+
+    /// What each further chunk costs.
+    fn cost(&self) -> Duration {
+        let cost = self.service.or(self.oldest).unwrap_or_default();
+        cost.max(Duration::from_micros(1))
+    }
+
+    /// When it would be through with so many chunks.
+    fn finishes_in(&self, chunks: u64) -> Duration {
+        let after = u32::try_from(chunks.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.next_ack().saturating_add(self.cost().saturating_mul(after))
+    }
+
+    /// How many chunks it would have acknowledged by `end`.
+    fn done_by(&self, end: Duration) -> u64 {
+        let counts = match self.state {
+            LaneState::Suspect => false,
+            LaneState::Probing => self.in_flight > 0,
+            LaneState::Active | LaneState::Done => true,
+        };
+        match end.checked_sub(self.next_ack()) {
+            Some(rest) if counts => {
+                1 + u64::try_from(rest.as_nanos() / self.cost().as_nanos()).unwrap_or(u64::MAX / 2)
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -81,8 +131,9 @@ pub trait Policy: Send + std::fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// The bytes that each receiver gets at the start, in list order. They must add up to
-    /// `payload`; there is one latency (any unit) per receiver.
-    fn plan(&self, payload: u64, latencies: &[f64]) -> Vec<u64>;
+    /// `payload`, which is sent in chunks of `chunk` bytes; there is one latency (any unit) per
+    /// receiver.
+    fn plan(&self, payload: u64, chunk: u16, latencies: &[f64]) -> Vec<u64>;
 
     /// Whether a silent receiver's chunks may go to others.
     fn reassigns(&self) -> bool {
@@ -109,7 +160,7 @@ impl Policy for Latency {
         "latency"
     }
 
-    fn plan(&self, payload: u64, latencies: &[f64]) -> Vec<u64> {
+    fn plan(&self, payload: u64, _: u16, latencies: &[f64]) -> Vec<u64> {
         byte_shares(payload, latencies)
     }
 
@@ -132,7 +183,7 @@ impl Policy for Single {
         "single"
     }
 
-    fn plan(&self, payload: u64, latencies: &[f64]) -> Vec<u64> {
+    fn plan(&self, payload: u64, _: u16, latencies: &[f64]) -> Vec<u64> {
         (0..latencies.len()).map(|i| if i == self.index { payload } else { 0 }).collect()
     }
 
@@ -158,8 +209,21 @@ impl Policy for Adaptive {
         "adaptive"
     }
 
-    fn plan(&self, payload: u64, latencies: &[f64]) -> Vec<u64> {
-        byte_shares(payload, latencies)
+    /// In whole chunks, for a short one takes as long as a full one; but each receiver gets some, for
+    /// only those that have answered can help when a latency turns out to be misleading.
+    fn plan(&self, payload: u64, chunk: u16, latencies: &[f64]) -> Vec<u64> {
+        let chunk = u64::from(chunk.max(1));
+        let shares = byte_shares(payload.div_ceil(chunk), latencies);
+        if shares.contains(&0) {
+            return byte_shares(payload, latencies);
+        }
+        let mut left = payload;
+        let mut take = |chunks: u64| {
+            let bytes = chunks.saturating_mul(chunk).min(left);
+            left -= bytes;
+            bytes
+        };
+        shares.into_iter().map(&mut take).collect()
     }
 
     fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move> {
@@ -167,59 +231,70 @@ impl Policy for Adaptive {
     }
 
     fn due_in(&self, lanes: &[LaneView]) -> Option<Duration> {
-        let cost = lanes[fastest_idle(lanes, |_| true)?].service?;
-        let busy = lanes.iter().filter(|lane| lane.in_flight > 0);
-        let wait = |lane: &LaneView| overdue_after(lane, cost).saturating_sub(lane.oldest?).into();
-        busy.filter_map(wait).min()
+        let to = fastest_idle(lanes, |_| true)?;
+        let here = lanes[to].next_ack();
+        let wait = |lane: &LaneView| Some(late_after(lane, here).saturating_sub(lane.unshared?));
+        others(lanes, to).filter_map(|(_, lane)| wait(lane)).min()
     }
 }
 
-/// An idle lane (of those that `may`) takes queued chunks from the lane that would finish last, so
-/// many that both would finish together.
-fn steal_queued(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<Move> {
-    let to = fastest_idle(lanes, may)?;
-    let cost = lanes[to].service?;
-    let (from, victim) = lanes
-        .iter()
-        .enumerate()
-        .filter(|(_, lane)| lane.queued > 0)
-        .max_by_key(|(_, lane)| lane.finishes_in().unwrap_or(Duration::MAX))?;
-    // Before its first ack a lane's cost is unknown: as slow as what it has shown so far.
-    let theirs = victim.service.or(victim.oldest).unwrap_or(cost).max(Duration::from_nanos(1));
-    let backlog = victim.queued + victim.in_flight;
-    let total = cost.as_secs_f64() + theirs.as_secs_f64();
-    let fair = (backlog as f64 * theirs.as_secs_f64() / total) as u64;
-    let chunks = fair.clamp(1, victim.queued);
-    // The last one is worth a move only if it would be acknowledged sooner here than there.
-    let sooner = cost < theirs.saturating_mul(u32::try_from(backlog).unwrap_or(u32::MAX));
-    sooner.then_some(Move { from, to, chunks, reason: MoveReason::Idle })
+/// The soonest that everything could be acknowledged, if any lane could send any chunk.
+fn soonest(lanes: &[LaneView]) -> Duration {
+    let total: u64 = lanes.iter().map(LaneView::chunks).sum();
+    let busy = lanes.iter().filter(|lane| lane.chunks() > 0);
+    let mut high = busy.map(|lane| lane.finishes_in(lane.chunks())).max().unwrap_or_default();
+    let mut low = Duration::ZERO;
+    // To within a thousandth.
+    while high - low > (high / 1024).max(Duration::from_micros(1)) {
+        let end = (low + high) / 2;
+        let done = lanes.iter().fold(0_u64, |done, lane| done.saturating_add(lane.done_by(end)));
+        *if done >= total { &mut high } else { &mut low } = end;
+    }
+    high
 }
 
-/// An idle lane sends the chunk again whose ack has been overdue longest elsewhere.
+/// An idle lane (of those that `may`) takes queued chunks from the lane that would finish last: as
+/// many as it will have acknowledged before everything could be.
+fn steal_queued(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<Move> {
+    let to = fastest_idle(lanes, may)?;
+    let queued = lanes.iter().enumerate().filter(|(_, lane)| lane.queued > 0);
+    let (from, victim) = queued.max_by_key(|(_, lane)| lane.finishes_in(lane.chunks()))?;
+    let end = soonest(lanes);
+    let room = lanes[to].done_by(end).saturating_sub(lanes[to].in_flight);
+    let surplus = victim.chunks().saturating_sub(victim.done_by(end));
+    let chunks = room.min(surplus).min(victim.queued);
+    (chunks > 0).then_some(Move { from, to, chunks, reason: MoveReason::Idle })
+}
+
+/// An idle lane sends the chunk again whose ack is expected last elsewhere, if it would have it
+/// clearly sooner.
 fn take_overdue(lanes: &[LaneView]) -> Option<Move> {
     let to = fastest_idle(lanes, |_| true)?;
-    let cost = lanes[to].service?;
-    let overdue =
-        |lane: &LaneView| lane.oldest.filter(|waited| *waited >= overdue_after(lane, cost));
-    let late = lanes.iter().enumerate().filter(|(at, lane)| *at != to && lane.in_flight > 0);
-    let (from, _) = late
-        .filter_map(|(at, lane)| Some((at, overdue(lane)?)))
-        .max_by_key(|(_, waited)| *waited)?;
+    let here = lanes[to].next_ack();
+    let late = others(lanes, to).filter(|(_, lane)| {
+        lane.unshared.is_some_and(|waited| {
+            waited >= late_after(lane, here) || lane.usual().saturating_sub(waited) >= here * 2
+        })
+    });
+    let (from, _) = late.max_by_key(|(_, lane)| lane.next_ack())?;
     Some(Move { from, to, chunks: 0, reason: MoveReason::Overdue })
+}
+
+/// Lanes other than `to` with something in flight.
+fn others(lanes: &[LaneView], to: usize) -> impl Iterator<Item = (usize, &LaneView)> {
+    lanes.iter().enumerate().filter(move |(at, lane)| *at != to && lane.in_flight > 0)
 }
 
 /// No ack is late before this, however near the receivers are: that is a busy machine, and a copy
 /// would come no sooner.
-const LEAST_OVERDUE: Duration = Duration::from_millis(10);
+const LEAST_LATE: Duration = Duration::from_millis(10);
 
-/// After which time in flight a chunk is late, if another lane would have it acknowledged in `cost`:
-/// twice the usual is late, and what is late here must be quick there.
-fn overdue_after(lane: &LaneView, cost: Duration) -> Duration {
-    let usual = lane.service.unwrap_or(cost);
-    (usual.min(cost) * 2).max(cost).max(LEAST_OVERDUE)
+/// After which time in flight a chunk is late, if another lane would have it acknowledged in `here`.
+fn late_after(lane: &LaneView, here: Duration) -> Duration {
+    (lane.usual() + here).max(LEAST_LATE)
 }
 
 fn fastest_idle(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<usize> {
     let idle = lanes.iter().enumerate().filter(|(_, lane)| lane.is_idle() && may(lane));
-    idle.min_by_key(|(_, lane)| lane.service.unwrap_or(Duration::MAX)).map(|(at, _)| at)
+    idle.min_by_key(|(_, lane)| lane.next_ack()).map(|(at, _)| at)
 }

@@ -82,7 +82,7 @@ impl Plan {
         policy: &dyn Policy,
     ) -> Self {
         let latencies: Vec<f64> = targets.iter().map(|t| t.latency).collect();
-        let shares = number_chunks(&policy.plan(payload, &latencies), chunk);
+        let shares = number_chunks(&policy.plan(payload, chunk, &latencies), chunk);
         Self { tid, layout: Layout::new(&shares, chunk), shares }
     }
 }

@@ -1,0 +1,87 @@
+//! What adaptive balancing does with receivers that are slower or faster than they seemed.
+
+use super::*;
+
+fn adaptive(payload: u64, scripts: Vec<Script>, window: u16) -> Net {
+    Net::with(payload, scripts, Box::new(Adaptive), TransferConfig::default(), window)
+}
+
+#[test]
+fn receivers_finish_together_although_planned_alike() {
+    let mut net = adaptive(10_000, vec![steady(400), steady(100), steady(50)], 1);
+    net.run_complete();
+    // Rates of 2.5, 10 and 20 chunks/s: 100 chunks need 3.08 s at best.
+    assert!(net.elapsed() <= ms(3_150), "{:?}", net.elapsed());
+    assert!(net.sent.len() <= 100 + 3, "{}", net.sent.len());
+}
+
+#[test]
+fn with_windows_too() {
+    let mut net = adaptive(100_000, vec![steady(400), steady(100), steady(50)], 8);
+    net.run_complete();
+    // Rates of 20, 80 and 160 chunks/s: 1,000 chunks need 3.85 s at best.
+    assert!(net.elapsed() <= ms(4_050), "{:?}", net.elapsed());
+}
+
+#[test]
+fn one_that_has_not_answered_yet_does_not_hold_up_the_end() {
+    let mut net = adaptive(1000, vec![steady(3000), steady(20), steady(20)], 1);
+    net.run_complete();
+    assert!(net.elapsed() <= ms(200), "{:?}", net.elapsed());
+}
+
+#[test]
+fn a_slow_one_is_not_waited_for_when_another_would_have_its_last_chunk_sooner() {
+    // Its second ack takes as long as everything.
+    let slow: Script = Box::new(|n, _| vec![ms(if n == 0 { 40 } else { 2000 })]);
+    let mut net = adaptive(3000, vec![slow, steady(40)], 1);
+    net.run_complete();
+    assert!(net.elapsed() <= ms(1300), "{:?}", net.elapsed());
+}
+
+#[test]
+fn h27_what_others_take_over_makes_no_room_for_more_to_a_stranger() {
+    let mut net = adaptive(40_000, vec![steady(20), steady(3000), steady(30)], 32);
+    net.run_complete();
+    assert!(net.elapsed() < ms(3000), "{:?}", net.elapsed());
+    assert!(net.sent_to(1) <= 5, "{}", net.sent_to(1));
+}
+
+#[test]
+fn one_whose_chunk_others_took_over_is_still_asked_and_becomes_suspect() {
+    // The other one is so slow that the silence of the first is long enough.
+    let dies: Script = Box::new(|n, _| if n < 2 { vec![ms(50)] } else { vec![] });
+    let mut net = adaptive(12_000, vec![dies, steady(2000)], 1);
+    net.run_complete();
+    let suspect = |(_, event): &(Instant, Event)| {
+        matches!(event, Event::State { lane: 0, state: LaneState::Suspect })
+    };
+    assert!(net.events.iter().any(suspect));
+    assert!(net.sent_to(0) <= 30, "{}", net.sent_to(0));
+}
+
+#[test]
+fn a_lane_that_is_given_back_what_it_has_in_flight_does_not_send_it_twice() {
+    let target =
+        Target { addr: ReceiverAddr(addr(0)), latency: 1.0, window: 8, crc: false, seal: false };
+    let now = Instant::from_millis(1000);
+    let mut lane = Lane::new(&target, TransferConfig::default().rto);
+    lane.assign(&[0..=1].into_iter().collect());
+    assert!(lane.next_send(now, |_| 100).is_some() && lane.next_send(now, |_| 100).is_some());
+    lane.share(0);
+    lane.share(1);
+    // The other lane became suspect, and what it had of these comes back.
+    lane.assign(&[0..=0].into_iter().collect());
+    assert_eq!(lane.next_send(now, |_| 100), None);
+    // Nobody else sends it now: it goes to others when this one is suspect too.
+    assert_eq!(lane.take_all(), [0..=0].into_iter().collect());
+}
+
+#[test]
+fn a_payload_is_cut_into_whole_chunks_unless_some_receiver_would_get_none() {
+    let shares = |payload| Adaptive.plan(payload, 100, &[335.0, 163.0, 157.0]);
+    assert_eq!(shares(5000), [1000, 2000, 2000]);
+    assert_eq!(shares(4950), [1000, 2000, 1950]);
+    assert_eq!(shares(150), byte_shares(150, &[335.0, 163.0, 157.0]));
+    assert_eq!(shares(0), [0, 0, 0]);
+}
