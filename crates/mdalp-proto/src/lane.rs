@@ -4,6 +4,9 @@
 //! says what was acknowledged; which chunks it gets, and what becomes of them when it falls silent,
 //! is decided by [`crate::transfer`].
 
+mod state;
+mod window;
+
 use crate::ids::{ReceiverAddr, SequenceNumber};
 use crate::ranges::RangeSet;
 use crate::rtt::{RtoConfig, RttEstimator};
@@ -12,57 +15,12 @@ use crate::transfer::Target;
 use crate::wire::ChunkCrc;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use window::ByteWindow;
+
+pub use state::{LaneState, LaneStats};
 
 /// How many chunks may be in flight before the first ack proves that the receiver wants them (H27).
 const UNPROVEN_WINDOW: usize = 3;
-/// Bytes in flight to one receiver never pass this: TCP's initial window (RFC 6928, R-33).
-const MAX_BYTES_IN_FLIGHT: u64 = 14_600;
-
-/// Whether a receiver answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LaneState {
-    /// Nothing heard from it yet.
-    Probing,
-    /// It acknowledges.
-    Active,
-    /// Silent for so long that its chunks go to others.
-    Suspect,
-    /// It answered, and nothing is left to send to it.
-    Done,
-}
-
-impl LaneState {
-    /// The name in events and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Probing => "probing",
-            Self::Active => "active",
-            Self::Suspect => "suspect",
-            Self::Done => "done",
-        }
-    }
-}
-
-/// What a lane did so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LaneStats {
-    /// Bytes of payload acknowledged by this receiver.
-    pub bytes: u64,
-    /// Chunks acknowledged by this receiver.
-    pub chunks: u64,
-    /// Datagrams sent to it.
-    pub datagrams: u64,
-    /// Of these, chunks that had been sent to it before.
-    pub retransmissions: u64,
-    /// Retransmission timeouts.
-    pub timeouts: u64,
-    /// Acks of chunks that it had acknowledged before.
-    pub duplicate_acks: u64,
-    /// Acks of chunks that were never sent to it (H40).
-    pub optimistic_acks: u64,
-    /// Acks whose CRC was not the chunk's.
-    pub crc_mismatches: u64,
-}
 
 /// A chunk that was sent and is not acknowledged.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +56,10 @@ pub(crate) struct Lane {
     pub(crate) uses_crc: bool,
     pub(crate) can_seal: bool,
     window: usize,
-    /// Bytes that may be in flight; only a window of more than one is ever held back by it.
-    congestion_window: u64,
-    recovery_until: Instant,
+    /// Only a window of more than one is ever held back by it.
+    bytes: ByteWindow,
+    /// Until when it holds the next chunk back, if it does.
+    held_until: Option<Instant>,
     /// Assigned and to be sent, first number first.
     queue: RangeSet,
     /// Sent and not acknowledged, in the order of the last transmission.
@@ -143,8 +102,8 @@ impl Lane {
             uses_crc: target.crc,
             can_seal: target.seal,
             window: usize::from(target.window.max(1)),
-            congestion_window: MAX_BYTES_IN_FLIGHT,
-            recovery_until: Instant::ZERO,
+            bytes: ByteWindow::new(),
+            held_until: None,
             queue: RangeSet::new(),
             flights: VecDeque::new(),
             given_away: BTreeMap::new(),
@@ -288,15 +247,20 @@ impl Lane {
             // A suspect is asked with one chunk at a time, by its timer.
             LaneState::Suspect => 1,
         };
+        self.held_until = None;
         if self.flights.len() >= room {
             return None;
         }
         let seq = self.queue.first()?;
         let bytes = bytes_of(seq);
-        let in_flight: u64 = self.flights.iter().map(|f| f.bytes).sum();
-        if !self.flights.is_empty() && in_flight + bytes > self.congestion_window {
+        if !self.bytes.has_room(self.flights.iter().map(|f| f.bytes).sum(), bytes) {
             return None;
         }
+        self.held_until = self.bytes.held_until(now);
+        if self.held_until.is_some() {
+            return None;
+        }
+        self.bytes.note_sent(now, bytes);
         self.queue.remove(seq);
         if self.flights.is_empty() {
             self.rto_at = Some(now + self.rtt.rto());
@@ -356,7 +320,7 @@ impl Lane {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn timer(&self) -> Option<Instant> {
-        self.rto_at.into_iter().chain(self.loss_at).min()
+        self.rto_at.into_iter().chain(self.loss_at).chain(self.held_until).min()
     }
 
     /// Since when the receiver owes an answer.
@@ -459,12 +423,7 @@ impl Lane {
         let outstanding = !self.flights.is_empty();
         self.waiting_since = outstanding.then_some(now);
         self.rto_at = outstanding.then(|| now + self.rtt.rto());
-        if in_flight_bytes > 0 && now >= self.recovery_until {
-            // One chunk more per round trip: each acked byte adds its part of one.
-            let step = in_flight_bytes * in_flight_bytes / self.congestion_window.max(1);
-            self.congestion_window =
-                (self.congestion_window + step.max(1)).min(MAX_BYTES_IN_FLIGHT);
-        }
+        self.bytes.grow(now, in_flight_bytes);
     }
 
     /// Time-threshold loss detection (RFC 9002 §6.1.2): what was sent before a chunk that is now
@@ -494,13 +453,8 @@ impl Lane {
         self.rest_if_idle();
     }
 
-    /// Halves the bytes in flight, once per round trip at most.
     fn reduce_window(&mut self, now: Instant) {
-        if now < self.recovery_until {
-            return;
-        }
-        self.recovery_until = now + self.rtt.srtt().unwrap_or(self.rtt.rto());
-        self.congestion_window = (self.congestion_window / 2).max(2400);
+        self.bytes.reduce(now, self.rtt.srtt().unwrap_or(self.rtt.rto()));
     }
 
     /// Gives the lane up for now: it is asked rarely until it answers.

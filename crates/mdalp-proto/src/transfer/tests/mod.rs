@@ -281,6 +281,25 @@ fn a_windowed_lane_repairs_losses_without_waiting_for_the_timeout() {
 }
 
 #[test]
+fn after_a_loss_a_window_is_spread_over_the_round_trip() {
+    let lossy: Script = Box::new(|n, _| if n == 200 { vec![] } else { vec![ms(100)] });
+    let config = TransferConfig::default();
+    let mut net = Net::with(100_000, vec![lossy], Box::new(Latency), config, 128);
+    net.run_complete();
+    let most_at_once = |from: Instant, to: Instant| {
+        let mut counts: BTreeMap<Instant, u32> = BTreeMap::new();
+        let between = net.sent.iter().filter(|(at, ..)| *at >= from && *at < to);
+        between.for_each(|(at, ..)| *counts.entry(*at).or_default() += 1);
+        counts.into_values().max().unwrap_or_default()
+    };
+    let lost = net.sent[200].2;
+    let again = net.sent.iter().rfind(|(.., seq)| *seq == lost).map(|(at, ..)| *at).unwrap();
+    // Acks come in bursts, and so does what they allow, until a loss is noticed.
+    assert!(most_at_once(Instant::ZERO, again) > 20);
+    assert_eq!(most_at_once(again, again + ms(100)), 1);
+}
+
+#[test]
 fn every_chunk_has_as_many_holders_as_copies_are_wanted() {
     for (copies, receivers, one_dead) in
         [(2, 3u64, false), (3, 3, false), (2, 3, true), (9, 2, false)]
