@@ -91,15 +91,15 @@ impl Client {
     }
 }
 
-/// One chunk of each transaction, until all are acknowledged.
-pub(crate) fn run_once(load: Load, to: SocketAddr) -> io::Result<()> {
+/// Chunk `seq` of each transaction, until all are acknowledged.
+pub(crate) fn run_once(load: Load, to: SocketAddr, seq: u64) -> io::Result<()> {
     let mut socket = Fast::new(UdpSocket::bind("127.0.0.1:0")?, load.offload)?;
     let mut left: BTreeSet<_> =
         (0..load.transactions as u64).map(|at| load.first_tid + at).collect();
     while !left.is_empty() {
         for &tid in left.iter().take(256) {
             socket.push(to, |bytes| {
-                encode_data_header(bytes, TransactionId(tid), SequenceNumber(0), None);
+                encode_data_header(bytes, TransactionId(tid), SequenceNumber(seq), None);
                 bytes.extend_from_slice(&DATA);
             });
         }

@@ -8,25 +8,25 @@
 #[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
-mod child;
-#[cfg(target_os = "linux")]
-mod load;
-#[cfg(target_os = "linux")]
-mod rows;
-#[cfg(target_os = "linux")]
 mod bulk;
+#[cfg(target_os = "linux")]
+mod child;
 #[cfg(target_os = "linux")]
 mod lanes;
 #[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
 mod peers;
 #[cfg(target_os = "linux")]
-mod small;
+mod rows;
 #[cfg(target_os = "linux")]
-mod wan;
+mod small;
 #[cfg(target_os = "linux")]
 mod socket;
 #[cfg(target_os = "linux")]
 mod store;
+#[cfg(target_os = "linux")]
+mod wan;
 
 /// The processor that servers run on.
 #[cfg(target_os = "linux")]

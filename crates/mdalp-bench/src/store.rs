@@ -4,8 +4,8 @@ use crate::rows::Setup;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::disk::RealDisk;
 use mdalp_store::{
-    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, SegmentLog, UnixMillis, assemble,
-    chunk_crc,
+    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, Release, SegmentLog, Transactions,
+    UnixMillis, assemble, chunk_crc,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::error::Error;
@@ -57,7 +57,52 @@ pub(crate) fn print(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
         "| store: its files read once and as much hashed: MB of payload/CPU s | {:.0} |",
         rate(raw)
     );
+    print_pruning(&log)
+}
+
+/// How long appends of 256 chunks wait while all segments are removed, beside as many that are not
+/// disturbed.
+fn print_pruning(log: &SegmentLog<RealDisk>) -> Result<(), Box<dyn Error>> {
+    let mut next = 0;
+    let mut append = || -> Result<f64, Box<dyn Error>> {
+        let start = Instant::now();
+        let chunks: Vec<_> = (next..next + BATCH).map(|seq| chunk_of(TRANSACTIONS, seq)).collect();
+        log.append(UnixMillis(0), &chunks, &mut Vec::new());
+        next += BATCH;
+        Ok(start.elapsed().as_secs_f64() * 1e6)
+    };
+    let mut quiet = (0..200).map(|_| append()).collect::<Result<Vec<_>, _>>()?;
+    for tid in 0..TRANSACTIONS {
+        log.release(TransactionId(tid), Release::Removed)?;
+    }
+    let (mut disturbed, mut took) = (Vec::new(), 0.0);
+    std::thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+        let start = Instant::now();
+        let pruning = scope.spawn(|| log.reclaim());
+        while !pruning.is_finished() {
+            disturbed.push(append()?);
+        }
+        took = start.elapsed().as_secs_f64() * 1e3;
+        Ok(pruning.join().map_err(|_| "a panic")??)
+    })?;
+    let figures = |of: &mut Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        let at = |percent: usize| of.get((of.len().max(1) - 1) * percent / 100).copied();
+        format!("{:.0} / {:.0}", at(50).unwrap_or(f64::NAN), at(99).unwrap_or(f64::NAN))
+    };
+    println!(
+        "| store: removing it all, ms; appends of {BATCH} chunks meanwhile and before, p50 / p99 µs \
+         | {took:.0}; {}; {} |",
+        figures(&mut disturbed),
+        figures(&mut quiet)
+    );
     Ok(())
+}
+
+fn chunk_of(tid: u64, seq: u64) -> NewChunk<'static> {
+    let (tid, seq) = (TransactionId(tid), SequenceNumber(seq));
+    let crc = chunk_crc(tid, seq, &DATA);
+    NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA }
 }
 
 /// Processor time of this thread, in seconds.
@@ -72,9 +117,7 @@ fn fill(log: &SegmentLog<RealDisk>) -> Result<(), Box<dyn Error>> {
     while next < CHUNKS {
         chunks.clear();
         for n in next..(next + BATCH).min(CHUNKS) {
-            let (tid, seq) = (TransactionId(n % TRANSACTIONS), SequenceNumber(n / TRANSACTIONS));
-            let crc = chunk_crc(tid, seq, &DATA);
-            chunks.push(NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA });
+            chunks.push(chunk_of(n % TRANSACTIONS, n / TRANSACTIONS));
         }
         next += BATCH;
         log.append(UnixMillis(next), &chunks, &mut results);

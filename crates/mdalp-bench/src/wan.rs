@@ -43,7 +43,7 @@ impl Way {
 }
 
 /// Addresses of the far end that are in use: from 2 on.
-pub(crate) const ADDRESSES: u8 = 12;
+pub(crate) const ADDRESSES: u8 = 13;
 
 /// Runs `ip`.
 pub(crate) fn ip(words: &str) -> Done {

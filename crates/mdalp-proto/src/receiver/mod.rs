@@ -303,12 +303,7 @@ impl Receiver {
     }
 
     /// Takes a transaction that is not in memory, if it may be taken.
-    fn admit(
-        &mut self,
-        now: Instant,
-        tid: TransactionId,
-        from: SocketAddr,
-    ) -> Result<Place, Drop> {
+    fn admit(&mut self, now: Instant, tid: TransactionId, from: SocketAddr) -> Result<Place, Drop> {
         if self.config.registered_only && !self.registered.contains(&tid) {
             return Err(|c| &mut c.drop_unregistered);
         }

@@ -2,8 +2,8 @@
 
 use crate::counters::counters;
 use crate::ids::{SequenceNumber, TransactionId};
-use crate::wire::{ChunkCrc, Seal, Verdict, encode_ack, encode_seal_reply};
 use crate::tidmap::Place;
+use crate::wire::{ChunkCrc, Seal, Verdict, encode_ack, encode_seal_reply};
 use std::net::SocketAddr;
 use std::ops::Range;
 

@@ -227,7 +227,10 @@ impl<F: DiskFile> Catalog<F> {
     }
 
     pub(crate) fn list(&self) -> Vec<TransactionSummary> {
-        self.transactions.iter().map(|(tid, transaction)| summary(tid, &transaction.facts)).collect()
+        self.transactions
+            .iter()
+            .map(|(tid, transaction)| summary(tid, &transaction.facts))
+            .collect()
     }
 
     /// All that reading a transaction needs, so that no lock is held meanwhile.

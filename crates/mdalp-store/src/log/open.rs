@@ -9,8 +9,8 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 
 use super::catalog::{Catalog, Segment};
-use super::fresh::Fresh;
 use super::format::{FileHeader, START, SegmentId, VERSION, file_header};
+use super::fresh::Fresh;
 use super::scan::{Contents, Scan, scan, used};
 use super::write::Room;
 use super::{

@@ -105,7 +105,8 @@ impl<D: Disk> SegmentLog<D> {
         if facts.receipt.as_deref() == Some(receipt) && facts.state() == State::Complete {
             return Ok(());
         }
-        let revision = facts.receipt.as_ref().map_or(0, |receipt| receipt.revision).saturating_add(1);
+        let revision =
+            facts.receipt.as_ref().map_or(0, |receipt| receipt.revision).saturating_add(1);
         if facts.held.contiguous_from_zero() != Some(receipt.chunks)
             || facts.bytes != receipt.bytes
             || receipt.revision != revision

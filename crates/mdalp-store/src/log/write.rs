@@ -162,12 +162,7 @@ impl<F: DiskFile> Inner<F> {
     }
 
     /// Notes which chunks were written from `offset` on: the new ones of the piece that was taken.
-    fn written(
-        &mut self,
-        now: UnixMillis,
-        piece: &[NewChunk<'_>],
-        mut offset: u64,
-    ) {
+    fn written(&mut self, now: UnixMillis, piece: &[NewChunk<'_>], mut offset: u64) {
         for &(place, at) in &self.order {
             let chunk = &piece[at as usize];
             if let Some(transaction) = self.catalog.transactions.at(place, chunk.tid) {
@@ -330,5 +325,26 @@ impl<D: Disk> SegmentLog<D> {
             // A platform that does not tell shows itself when a segment is allocated.
             _ => Room::All,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdalp_proto::tidmap::TidMap;
+
+    #[test]
+    fn only_chunks_of_transactions_that_come_again_change_their_order() {
+        let mut map = TidMap::default();
+        let places: Vec<_> = (0..200).map(|tid| map.insert(TransactionId(tid), ())).collect();
+        let order = |tids: &mut dyn Iterator<Item = usize>| {
+            let mut order: Vec<_> = tids.map(|tid| places[tid]).zip(0..).collect();
+            bring_together(&mut order);
+            order.into_iter().map(|(_, at)| at).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&mut (0..9).map(|at| at % 3)), [0, 3, 6, 1, 4, 7, 2, 5, 8]);
+        let as_they_came: Vec<_> = (0..200).collect();
+        assert_eq!(order(&mut (0..200).map(|at| at / 50)), as_they_came);
+        assert_eq!(order(&mut (0..200).rev()), as_they_came);
     }
 }
