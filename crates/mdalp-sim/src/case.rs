@@ -281,6 +281,7 @@ impl Case {
                 let (op, failure) = match what {
                     DiskFailure::Write => (Op::Write, Failure::Io),
                     DiskFailure::Sync => (Op::SyncData, Failure::Io),
+                    DiskFailure::Directory => (Op::SyncDir, Failure::Io),
                     DiskFailure::Short => (Op::Write, Failure::Short(100)),
                     DiskFailure::NoSpace => (Op::Any, Failure::NoSpace),
                     DiskFailure::PowerCut => (Op::Any, Failure::PowerCut),

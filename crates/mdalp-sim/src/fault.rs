@@ -48,6 +48,8 @@ pub enum DiskFailure {
     Write,
     /// EIO on a flush.
     Sync,
+    /// EIO on a flush of the directory.
+    Directory,
     /// A write that stops half-way.
     Short,
     /// ENOSPC on any operation.

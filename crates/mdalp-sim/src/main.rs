@@ -126,7 +126,7 @@ fn one(case: &Case, how: &str, arguments: &Arguments) -> bool {
     let Some(violation) = violation else { return true };
     let twin = Twin::ALL.iter().find(|(_, twin)| Some(*twin) == arguments.twin);
     let twin = twin.map(|(name, _)| format!(" --twin {name}")).unwrap_or_default();
-    println!("FAILED {violation}\nreproduce: mdalp-sim {how}{twin}");
+    println!("FAILED {violation}\nreproduce: cargo run --release -p mdalp-sim -- {how}{twin}");
     if !arguments.verbose {
         println!("last events:");
         for line in lines(case, arguments.twin, 30) {
@@ -134,6 +134,9 @@ fn one(case: &Case, how: &str, arguments: &Arguments) -> bool {
         }
     }
     let short = shrink(case, arguments.twin, SHRINK_TRIES);
-    println!("shortest schedule found, for the corpus:\n{}", short.to_toml());
+    println!(
+        "shortest schedule found; with an `about`, a file for the corpus:\n{}",
+        short.to_toml()
+    );
     false
 }

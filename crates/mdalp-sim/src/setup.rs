@@ -213,17 +213,26 @@ pub enum Twin {
     NoBackoff,
     /// Servers have no quotas.
     NoLimits,
+    /// The store writes and does not flush.
+    NoFlush,
+    /// A silent receiver's chunks stay with it.
+    NoReassignment,
+    /// The orchestrator forgets at once whom it has answered.
+    NoRepeats,
 }
 
 impl Twin {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("no-retransmission", Self::NoRetransmission),
         ("no-deduplication", Self::NoDeduplication),
         ("answers-duplicate-acks", Self::AnswersDuplicateAcks),
         ("ack-before-commit", Self::AckBeforeCommit),
         ("no-backoff", Self::NoBackoff),
         ("no-limits", Self::NoLimits),
+        ("no-flush", Self::NoFlush),
+        ("no-reassignment", Self::NoReassignment),
+        ("no-repeats", Self::NoRepeats),
     ];
 
     /// The one of this name.

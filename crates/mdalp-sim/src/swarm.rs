@@ -141,11 +141,14 @@ fn server_fault(d: &mut Draw, log: bool) -> Fault {
             let what = d.of(&[
                 DiskFailure::Write,
                 DiskFailure::Sync,
+                DiskFailure::Sync,
+                DiskFailure::Directory,
                 DiskFailure::Short,
                 DiskFailure::NoSpace,
                 DiskFailure::PowerCut,
             ]);
-            Fault::BadDisk { server, what, at_ms, nth: d.within(0, 8) }
+            let nth = if what == DiskFailure::Directory { 0 } else { d.within(0, 8) };
+            Fault::BadDisk { server, what, at_ms, nth }
         }
     }
 }

@@ -150,6 +150,11 @@ impl Attacker {
                 receiver_addr(0)
             }
         };
+        if self.rng.up_to(31) == 0 {
+            // What no honest datagram can come from (H13).
+            let bad = [Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::UNSPECIFIED, *from.ip()];
+            from = SocketAddrV4::new(bad[self.rng.up_to(2) as usize], 0);
+        }
         (from, to, net.inject(&self.out))
     }
 

@@ -16,7 +16,7 @@ use mdalp_proto::wire::ChunkCrc;
 use mdalp_proto::{orchestrator, receiver};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
 /// An invariant that did not hold.
@@ -175,6 +175,11 @@ impl Truth {
         self.check(suspect, 8, || "sixteen false acks, and not suspect".to_owned());
     }
 
+    /// 8 (F25): refusals can be forged, and few of them mean nothing.
+    pub(crate) fn f25_refusals_are_hints(&mut self, ok: bool) {
+        self.check(ok, 8, || "suspect after too few refusals".to_owned());
+    }
+
     /// 4: an ack is handed to the socket only for what is durable. 7: and never after a failed flush.
     pub(crate) fn i04_acked_is_durable(
         &mut self,
@@ -225,8 +230,15 @@ impl Truth {
     ) {
         self.check(request.is_some(), 9, || format!("a second answer, to {to}"));
         let Some((from, asked)) = request else { return };
+        self.h13_answerable(to);
         self.check(from == to, 8, || format!("{from} is answered at {to}"));
         self.check(len <= asked, 9, || format!("{len} bytes in answer to {asked}"));
+    }
+
+    /// 8 (H13): what cannot be one other host gets nothing.
+    fn h13_answerable(&mut self, to: SocketAddrV4) {
+        let bad = to.port() == 0 || to.ip().is_multicast() || to.ip().is_unspecified();
+        self.check(!bad, 8, || format!("an answer to {to}"));
     }
 
     /// 9: before it has answered, a receiver gets at most 3 chunks at once, 16 datagrams in 30 s and
@@ -251,6 +263,7 @@ impl Truth {
     pub(crate) fn i09_assignment(&mut self, to: SocketAddrV4, len: usize, life: u32) {
         let asked = self.asked.get(&to).copied().unwrap_or_default();
         self.check(asked > 0, 8, || format!("{to} never asked"));
+        self.h13_answerable(to);
         if asked * 3 >= len {
             return;
         }
@@ -329,6 +342,26 @@ impl Truth {
         self.check(transactions <= most, 17, || format!("{transactions} transactions of {most}"));
         self.check(ranges <= most_ranges, 17, || format!("{ranges} ranges of {most_ranges}"));
         self.check(waiting <= 8 << 20, 17, || format!("{waiting} bytes wait for the disk"));
+    }
+
+    /// 17 (H45): nor is more acknowledged of one transaction than can be remembered.
+    pub(crate) fn h45_ranges(&mut self, ranges: usize) {
+        let most = self.receiver_limits.ranges;
+        self.check(ranges <= most, 17, || format!("{ranges} ranges of {most} are acknowledged"));
+    }
+
+    /// 17 (H46): one address and one /24 have few transactions; `all` are in memory.
+    pub(crate) fn h46_quotas<'a>(&mut self, from: IpAddr, all: impl Iterator<Item = &'a IpAddr>) {
+        let prefix = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => ip.to_bits() >> 8,
+            IpAddr::V6(_) => 0,
+        };
+        let neighbours = all.filter(|ip| prefix(ip) == prefix(&from));
+        let (near, own) =
+            neighbours.fold((0, 0), |(near, own), ip| (near + 1, own + usize::from(*ip == from)));
+        let limits = &self.receiver_limits;
+        let ok = own <= limits.per_source && near <= limits.per_prefix;
+        self.check(ok, 17, || format!("{from} has {own} transactions, its /24 {near}"));
     }
 
     /// 17: so does the orchestrator.

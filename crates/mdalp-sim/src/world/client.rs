@@ -460,7 +460,14 @@ impl Client {
         at: SocketAddrV4,
     ) {
         if let Brain::Sending(transfer) = &mut self.brain {
-            transfer.handle_unreachable(self.process.local(net.now), at.into());
+            let local = self.process.local(net.now);
+            let lane = self.chosen.iter().position(|chosen| chosen.addr == at);
+            let was = lane.map(|lane| transfer.state(lane));
+            transfer.handle_unreachable(local, at.into());
+            if let (Some(lane), Some(was)) = (lane, was) {
+                let suspected = was != transfer.state(lane);
+                self.lanes[lane].refused(truth, local, transfer.acked_by(lane).len(), suspected);
+            }
         }
         self.turn(net, truth, setup, &mut std::iter::empty());
     }

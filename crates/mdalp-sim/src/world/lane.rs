@@ -34,6 +34,8 @@ pub(crate) struct LaneCheck {
     /// flight, and transmissions since.
     acked: u64,
     silent: Option<(Instant, u32)>,
+    /// Refusals without an ack in between: since when, acked chunks then, how many.
+    hints: Option<(Instant, u64, u32)>,
     /// Since when it has been suspect and kept what somebody else could send.
     keeps: Option<Instant>,
 }
@@ -76,6 +78,7 @@ impl LaneCheck {
             changed: Instant::ZERO,
             acked: 0,
             silent: None,
+            hints: None,
             keeps: None,
         }
     }
@@ -90,6 +93,25 @@ impl LaneCheck {
 
     pub(crate) fn forget(&mut self) {
         self.repaired = true;
+    }
+
+    /// The host says that nobody listens: a hint, that must come three times over two seconds before
+    /// the receiver is `suspected` for it (F25).
+    pub(crate) fn refused(
+        &mut self,
+        truth: &mut Truth,
+        local: Instant,
+        acked: u64,
+        suspected: bool,
+    ) {
+        let fresh = (local, acked, 0);
+        let hints = self.hints.get_or_insert(fresh);
+        if hints.1 != acked {
+            *hints = fresh;
+        }
+        hints.2 += 1;
+        let enough = hints.2 >= 3 && local - hints.0 >= Duration::from_secs(2);
+        truth.f25_refusals_are_hints(enough || !suspected);
     }
 
     /// Its state has changed.

@@ -10,13 +10,15 @@ use super::store::Store;
 use crate::journal::Note;
 use crate::setup::{Setup, Twin};
 use mdalp_netem::{Rng, derive_seed};
+use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::{self, Orchestrator};
+use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::{self, Append, Local, Receiver, Stored};
 use mdalp_proto::wire::ChunkCrc;
 use mdalp_proto::wire::list::Entry;
 use mdalp_store::{AppendResult, Appended};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 /// Chunks in one commit at most, and bytes that may wait for one (§3.4).
@@ -51,6 +53,11 @@ pub(crate) struct Server {
     results: Vec<AppendResult>,
     scratch: Vec<u8>,
     acks: u64,
+    /// Who sent the last datagram, and who began each transaction that is in memory (17).
+    heard: IpAddr,
+    creators: BTreeMap<TransactionId, IpAddr>,
+    /// What was acknowledged of each since it was taken into memory.
+    taken: BTreeMap<TransactionId, RangeSet>,
 }
 
 impl Server {
@@ -78,6 +85,9 @@ impl Server {
             results: Vec::new(),
             scratch: Vec::new(),
             acks: 0,
+            heard: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            creators: BTreeMap::new(),
+            taken: BTreeMap::new(),
         }
     }
 
@@ -90,7 +100,8 @@ impl Server {
             let (server, life) = (self.index, self.life);
             net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
             let mut rng = net.rng.clone();
-            self.store.die(true, &mut rng);
+            let power = rng.up_to(1) == 0;
+            self.store.die(power, &mut rng);
             net.rng = rng;
             return;
         }
@@ -110,6 +121,9 @@ impl Server {
             if unlimited {
                 (config.queue, config.queue_per_source) = (usize::MAX, usize::MAX);
                 (config.queue_per_prefix, config.live) = (usize::MAX, usize::MAX);
+            }
+            if setup.twin == Some(Twin::NoRepeats) {
+                config.repeat_window = Duration::ZERO;
             }
             config.own = own(orchestrator_addr());
             config.receivers = (0..setup.receivers.len()).map(entry).collect();
@@ -140,6 +154,8 @@ impl Server {
         self.life += 1;
         self.up = false;
         (self.orchestrator, self.receiver) = (None, None);
+        self.creators.clear();
+        self.taken.clear();
         for pending in self.waiting.drain(..).chain(self.committing.drain(..)) {
             net.release(pending.bytes);
         }
@@ -165,6 +181,7 @@ impl Server {
         let now = self.process.local(net.now);
         let bytes = net.take(buffer);
         let request = Some((from, bytes.len()));
+        self.heard = IpAddr::V4(*from.ip());
         if to == orchestrator_addr() {
             if let Some(orchestrator) = &mut self.orchestrator {
                 truth.asked(from, bytes.len());
@@ -273,9 +290,10 @@ impl Server {
     }
 
     /// The store takes no more: the process says so, ends, and is started again by whoever watches
-    /// it. The disk may have lost what was not flushed.
+    /// it. The next one may find in the cache what never reached the disk, or the power may go too.
     fn fail(&mut self, net: &mut Net, setup: &Setup) {
-        self.stop(net, true);
+        let power = net.rng.up_to(1) == 0;
+        self.stop(net, power);
         let (server, life) = (self.index, self.life);
         net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
     }
@@ -307,6 +325,9 @@ impl Server {
             truth.i04_acked_is_durable(key, ack.crc, held, failed);
             truth.i09_reply(request.take(), to, self.scratch.len());
             self.store.acked.insert(key);
+            let ranges = self.taken.entry(ack.tid).or_default();
+            ranges.insert(key.1);
+            truth.h45_ranges(ranges.range_count());
             let host = self.receivers[usize::from(ack.local.0)];
             match net.ack_leaves(host, key.0, key.1) {
                 Some(at) if at <= net.now => net.send_down(host, to, &self.scratch),
@@ -329,9 +350,16 @@ impl Server {
     ) {
         self.send_acks(net, truth, request);
         let now = self.process.local(net.now);
+        let mut claimed = false;
         while let Some(event) = self.receiver.as_mut().and_then(Receiver::poll_event) {
             match event {
+                receiver::Event::Evicted { tid } | receiver::Event::Idle { tid } => {
+                    self.creators.remove(&tid);
+                    self.taken.remove(&tid);
+                }
                 receiver::Event::Claimed { tid } => {
+                    self.creators.insert(tid, self.heard);
+                    claimed = true;
                     if let Some(orchestrator) = &mut self.orchestrator {
                         orchestrator.transaction_claimed(now, tid);
                         truth.claimed(tid.0);
@@ -354,6 +382,9 @@ impl Server {
                 }
                 _ => {}
             }
+        }
+        if claimed {
+            truth.h46_quotas(self.heard, self.creators.values());
         }
         self.answer_seals(net, truth, request);
         self.drain_orchestrator(net, truth, setup);

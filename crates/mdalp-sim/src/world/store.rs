@@ -13,9 +13,9 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::{ChunkCrc, Seal, Verdict};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendError, AppendResult, Appended, Assembled, ChunkLog, Limits, NewChunk, OpenError, Options,
-    Query, Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
-    TransactionSummary, Transactions, UnixMillis, assemble,
+    AppendError, AppendResult, Appended, Assembled, ChunkLog, Durability, Limits, NewChunk,
+    OpenError, Options, Query, Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError,
+    TransactionInfo, TransactionSummary, Transactions, UnixMillis, assemble,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -48,7 +48,10 @@ impl Store {
         let options = match setup.servers.disk {
             Disk::Ideal => None,
             Disk::Log(segment_bytes) => {
-                let base = Options::new(setup.seed | 1);
+                let mut base = Options::new(setup.seed | 1);
+                if setup.twin == Some(Twin::NoFlush) {
+                    base.durability = Durability::Process;
+                }
                 Some(Options { segment_bytes, limits: Limits::NONE, ..base })
             }
         };

@@ -125,6 +125,7 @@ impl Client {
                 config.rto.initial = Duration::from_millis(400);
                 config.rto.max = Duration::from_millis(400);
             }
+            config.reassign &= setup.twin != Some(Twin::NoReassignment);
             Brain::Sending(Box::new(Transfer::new(now, config, &plan, &targets, policy)))
         };
     }
