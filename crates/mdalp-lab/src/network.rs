@@ -214,6 +214,7 @@ fn send(link: &mut Link<Vec<u8>>, now: Duration, bytes: Vec<u8>) -> Fate {
         (before.lost_burst, after.lost_burst, "loss in a burst"),
         (before.lost_nth, after.lost_nth, "loss named in the scenario"),
         (before.lost_outage, after.lost_outage, "the path was down"),
+        (before.lost_mtu, after.lost_mtu, "it was too long for the path"),
         (before.lost_queue, after.lost_queue, "the queue was full"),
     ];
     Fate {

@@ -30,6 +30,9 @@ pub struct PathConfig {
     pub corruption: Corruption,
     /// The bottleneck; `None` is infinitely fast.
     pub rate: Option<Rate>,
+    /// The longest packet that gets through, IPv4 and UDP headers included; longer ones vanish, and no
+    /// ICMP message says so. `None` is no limit.
+    pub mtu: Option<u32>,
     /// When the path is down: a datagram sent then is lost.
     pub outages: Vec<Outage>,
     /// A path that goes down again and again.
@@ -39,6 +42,11 @@ pub struct PathConfig {
 }
 
 impl PathConfig {
+    /// Whether a datagram of `len` payload bytes is too long for the path.
+    pub(crate) fn is_too_long(&self, len: usize) -> bool {
+        self.mtu.is_some_and(|mtu| len as u64 + u64::from(Rate::IPV4_UDP) > u64::from(mtu))
+    }
+
     /// Whether a datagram sent at `now` meets a path that is down.
     pub fn is_down(&self, now: Duration) -> bool {
         self.cut

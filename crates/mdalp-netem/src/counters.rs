@@ -22,6 +22,8 @@ pub struct Counters {
     pub lost_outage: u64,
     /// Lost because the queue was full.
     pub lost_queue: u64,
+    /// Lost because they were longer than the path's MTU.
+    pub lost_mtu: u64,
     /// Copies made.
     pub duplicated: u64,
     /// Arrive before one that was sent earlier, through jitter or overtaking.
@@ -37,7 +39,12 @@ pub struct Counters {
 impl Counters {
     /// Datagrams lost, whatever the cause.
     pub const fn lost(&self) -> u64 {
-        self.lost_random + self.lost_burst + self.lost_nth + self.lost_outage + self.lost_queue
+        self.lost_random
+            + self.lost_burst
+            + self.lost_nth
+            + self.lost_outage
+            + self.lost_queue
+            + self.lost_mtu
     }
 }
 
@@ -53,6 +60,7 @@ impl fmt::Display for Counters {
                 ("lost_nth", self.lost_nth),
                 ("lost_outage", self.lost_outage),
                 ("lost_queue", self.lost_queue),
+                ("lost_mtu", self.lost_mtu),
                 ("duplicated", self.duplicated),
                 ("reordered", self.reordered),
                 ("late", self.late),

@@ -83,6 +83,10 @@ impl Path {
             counters.lost_outage += 1;
             return Deliveries::default();
         }
+        if config.is_too_long(len) {
+            counters.lost_mtu += 1;
+            return Deliveries::default();
+        }
         let bottleneck = &mut self.bottleneck;
         let left = config.rate.as_ref().map_or(Some(now), |rate| bottleneck.admit(rate, now, len));
         let Some(left) = left else {

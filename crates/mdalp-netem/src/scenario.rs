@@ -6,7 +6,7 @@
 #![doc = concat!("```toml\n", include_str!("scenario/example.toml"), "```")]
 //!
 //! More keys of a path: `duplicate`, `duplicate_after_ms`; `reorder`, `reorder_window`; `late`,
-//! `late_by_ms`; `corrupt_byte`, `corrupt_within`, `corrupt_bit`, `truncate`;
+//! `late_by_ms`; `corrupt_byte`, `corrupt_within`, `corrupt_bit`, `truncate`; `mtu_bytes`;
 //! `outages = [{ at_s = 5, for_s = 2 }]` (without `for_s`: for ever);
 //! `flap = { up_s = 5, down_s = 2, from_s = 0 }`; `cut`. [`PathConfig`] says what they do.
 //!

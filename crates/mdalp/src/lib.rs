@@ -22,6 +22,7 @@ mod journal;
 mod options;
 mod payload;
 pub mod probe;
+mod refusals;
 mod send;
 mod sockets;
 

@@ -2,9 +2,11 @@
 //!
 //! One socket for all receivers, as in the original, so that they see one source; a fresh port for
 //! each transaction, so that acks are hard to forge. What the network reports as errors on a UDP
-//! socket (unreachable, refused) is noise here: the next retransmission tells.
+//! socket is no error here: that a peer refuses is a hint, the rest is noise, and the next
+//! retransmission tells.
 
 use crate::error::SendError;
+use crate::refusals;
 use mdalp_proto::observe::{Datagram, Direction, Observer};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,6 +14,15 @@ use tokio::net::UdpSocket;
 
 /// Asked for, in bytes: acks of a thousand receivers at once fit.
 const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// What came to a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrival {
+    /// A datagram of this length.
+    Datagram(usize, SocketAddr),
+    /// Something that was sent to this peer found nobody.
+    Refused(SocketAddr),
+}
 
 #[derive(Debug)]
 pub(crate) struct Sockets {
@@ -54,34 +65,42 @@ impl Sockets {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(socket) = socket else { return Ok(()) };
         self.observe(Direction::Sent, to, datagram);
-        match socket.send_to(datagram, to).await {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(SendError::socket(format!("sending to {to}"), error))
+        // Once more if it was told of another datagram's fate instead of sending this one.
+        for _ in 0..2 {
+            match socket.send_to(datagram, to).await {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(SendError::socket(format!("sending to {to}"), error));
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => break,
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
-    /// Waits for a datagram on any socket.
-    pub(crate) async fn recv(&self, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    /// Waits for something to come to any socket.
+    pub(crate) async fn recv(&self, buffer: &mut [u8]) -> Arrival {
         loop {
-            let ready = tokio::select! {
-                () = readable(self.v4.as_ref()) => &self.v4,
-                () = readable(self.v6.as_ref()) => &self.v6,
-            };
-            if let Some((len, from)) = ready.as_ref().and_then(|s| s.try_recv_from(buffer).ok()) {
-                self.observe(Direction::Received, from, &buffer[..len]);
-                return (len, from);
+            tokio::select! {
+                () = ready(self.v4.as_ref()) => {}
+                () = ready(self.v6.as_ref()) => {}
+            }
+            if let Some(arrival) = self.try_recv(buffer) {
+                return arrival;
             }
         }
     }
 
-    /// A datagram that has already arrived, if there is one.
-    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    /// What has already come, if anything.
+    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> Option<Arrival> {
         let mut sockets = [&self.v4, &self.v6].into_iter().flatten();
-        let (len, from) = sockets.find_map(|s| s.try_recv_from(buffer).ok())?;
-        self.observe(Direction::Received, from, &buffer[..len]);
-        Some((len, from))
+        sockets.find_map(|socket| {
+            if let Ok((len, from)) = socket.try_recv_from(buffer) {
+                self.observe(Direction::Received, from, &buffer[..len]);
+                return Some(Arrival::Datagram(len, from));
+            }
+            refusals::next(socket).map(Arrival::Refused)
+        })
     }
 
     fn observe(&self, direction: Direction, peer: SocketAddr, bytes: &[u8]) {
@@ -111,9 +130,9 @@ fn any_ip(peer: SocketAddr) -> IpAddr {
     if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-async fn readable(socket: Option<&UdpSocket>) {
+async fn ready(socket: Option<&UdpSocket>) {
     match socket {
-        Some(socket) if socket.readable().await.is_ok() => {}
+        Some(socket) if socket.ready(refusals::INTEREST).await.is_ok() => {}
         _ => std::future::pending().await,
     }
 }
@@ -123,5 +142,6 @@ fn open(any: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // Best effort: a smaller buffer costs retransmissions, nothing else.
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    refusals::ask(&socket);
     UdpSocket::from_std(socket)
 }

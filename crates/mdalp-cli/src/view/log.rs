@@ -93,7 +93,8 @@ impl Log {
             }
             Kind::Replan { from, to, chunks, reason } => {
                 let chunks = text::count(*chunks, "chunk");
-                format!("{chunks} of {} now go to {} ({reason})", self.who(from), self.who(to))
+                let also = if *reason == "overdue" { "also" } else { "now" };
+                format!("{chunks} of {} {also} go to {} ({reason})", self.who(from), self.who(to))
             }
             Kind::Prediction { policies } => return policies.iter().map(predicted).collect(),
             Kind::Repair { chunks } => {

@@ -90,6 +90,28 @@ fn s5_with_other_receivers_one_that_stops_is_no_failure() {
     assert!(text(&sent.stderr).contains("R2) does not answer"), "{}", text(&sent.stderr));
 }
 
+/// Elsewhere nobody tells: its share moves when it has been silent for long.
+#[cfg(target_os = "linux")]
+#[test]
+fn f25_a_closed_port_loses_its_share_long_before_its_silence_would_tell() {
+    let net = Net::new();
+    net.assigning_orchestrator(2);
+    net.fake_receiver(3, u64::MAX);
+    let file = net.file("payload", &payload(2000));
+    let patience = ["--suspect-after", "600", "--fail-after", "600", "--deadline", "300"];
+    let sent = run(net.client(&file, &patience).args(["-m1", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let events = json_lines(&sent.stdout);
+    check(&events);
+    let refused = format!("{}:4650", net.ip(2));
+    let suspects: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "receiver_state" && event["state"] == "suspect")
+        .map(|event| &event["address"])
+        .collect();
+    assert_eq!(suspects, [&Value::from(refused)]);
+}
+
 #[test]
 fn an_unreadable_file_is_exit_code_9_and_nothing_is_sent() {
     let net = Net::new();

@@ -49,6 +49,17 @@ fn what_is_sent_during_an_outage_is_lost() {
 }
 
 #[test]
+fn what_is_longer_than_the_mtu_with_its_headers_is_lost() {
+    let mut path = Path::new(PathConfig { mtu: Some(576), ..PathConfig::default() }, 1);
+    let passes: Vec<_> = [0, 548, 549, 65_507]
+        .into_iter()
+        .filter(|&len| path.admit(MS, len).first.is_some())
+        .collect();
+    assert_eq!(passes, [0, 548]);
+    assert_eq!((path.counters().lost_mtu, path.counters().lost()), (2, 2));
+}
+
+#[test]
 fn a_bottleneck_sends_one_datagram_after_the_other() {
     let mut path = slow(None, None);
     let due: Vec<_> = (0..3).filter_map(|_| first(&mut path, Duration::ZERO)).collect();

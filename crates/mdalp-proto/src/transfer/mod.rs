@@ -256,7 +256,7 @@ impl Transfer {
     fn check_for_black_hole(&mut self) {
         let large = self.layout.chunk() > u64::from(crate::wire::CLASSIC_CHUNK);
         let silent = |lane: &Lane| {
-            lane.state == LaneState::Probing && (lane.stats.timeouts >= 3 || !lane.has_work())
+            lane.state != LaneState::Active && (lane.stats.timeouts >= 3 || !lane.has_work())
         };
         let sent = self.lanes.iter().any(|lane| lane.stats.timeouts >= 3);
         if large && sent && self.acked[0].is_empty() && self.lanes.iter().all(silent) {

@@ -14,7 +14,7 @@ use crate::event::{Event, Kind, Report};
 use crate::journal::Journal;
 use crate::options::Options;
 use crate::payload::Payload;
-use crate::sockets::Sockets;
+use crate::sockets::{Arrival, Sockets};
 use choose::Receiver;
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
@@ -209,7 +209,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             let now = self.clock.now();
-            if let Some((len, from)) = received {
+            if let Some(Arrival::Datagram(len, from)) = received {
                 let bytes = self.buffer[..len].to_vec();
                 self.trace("received", from, &bytes);
                 intent.handle_datagram(now, from, &bytes);

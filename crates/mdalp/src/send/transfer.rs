@@ -4,7 +4,7 @@ use super::Session;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, ReceiverProgress, millis};
 use crate::journal::Journal;
-use crate::sockets::Sockets;
+use crate::sockets::{Arrival, Sockets};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{self, LaneState, Outcome, Transfer};
 use std::io;
@@ -120,16 +120,21 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         &mut self,
         transfer: &mut Transfer,
         sockets: &Sockets,
-        mut received: Option<(usize, std::net::SocketAddr)>,
+        mut received: Option<Arrival>,
     ) {
         for _ in 0..BURST {
             received = received.or_else(|| sockets.try_recv(&mut self.buffer));
-            let Some((len, from)) = received.take() else { return };
-            if self.options.datagrams {
-                let bytes = self.buffer[..len].to_vec();
-                self.trace("received", from, &bytes);
+            match received.take() {
+                None => return,
+                Some(Arrival::Refused(by)) => transfer.handle_unreachable(self.clock.now(), by),
+                Some(Arrival::Datagram(len, from)) => {
+                    if self.options.datagrams {
+                        let bytes = self.buffer[..len].to_vec();
+                        self.trace("received", from, &bytes);
+                    }
+                    transfer.handle_datagram(self.clock.now(), from, &self.buffer[..len]);
+                }
             }
-            transfer.handle_datagram(self.clock.now(), from, &self.buffer[..len]);
         }
     }
 

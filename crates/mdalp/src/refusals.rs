@@ -1,0 +1,76 @@
+//! Which peers a UDP socket was told are not there: ICMP port unreachable, as Linux queues it.
+//!
+//! A hint, for it can be forged; what follows from it is the core's business (F25). Elsewhere than on
+//! Linux nothing is known.
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use nix::libc::ECONNREFUSED;
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    use nix::sys::socket::{setsockopt, sockopt};
+    use std::io::{self, IoSliceMut};
+    use std::net::{SocketAddr, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use tokio::io::Interest;
+
+    /// What to wait for.
+    pub(crate) const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
+
+    /// Asks for what is read with [`next`].
+    pub(crate) fn ask(socket: &UdpSocket) {
+        // Best effort: without it silence tells, later.
+        let v4 = socket.local_addr().is_ok_and(|addr| addr.is_ipv4());
+        let _ = if v4 {
+            setsockopt(socket, sockopt::Ipv4RecvErr, &true)
+        } else {
+            setsockopt(socket, sockopt::Ipv6RecvErr, &true)
+        };
+    }
+
+    /// The peer of the next refusal, if one is queued.
+    pub(crate) fn next(socket: &tokio::net::UdpSocket) -> Option<SocketAddr> {
+        loop {
+            let queued = socket.try_io(Interest::ERROR, || take(socket.as_raw_fd()));
+            if let Some(refused) = queued.ok()? {
+                return Some(refused);
+            }
+        }
+    }
+
+    /// Takes an entry off the queue: of other errors than refusals there is nothing to say.
+    fn take(socket: i32) -> io::Result<Option<SocketAddr>> {
+        let mut start = [0; 1];
+        let mut data = [IoSliceMut::new(&mut start)];
+        let mut control = nix::cmsg_space!(nix::libc::sock_extended_err, SockaddrStorage);
+        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<SockaddrStorage>(socket, &mut data, Some(&mut control), flags)?;
+        let refusal = message.cmsgs()?.any(|part| match part {
+            ControlMessageOwned::Ipv4RecvErr(error, _)
+            | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+                i32::try_from(error.ee_errno) == Ok(ECONNREFUSED)
+            }
+            _ => false,
+        });
+        let to = message.address.filter(|_| refusal);
+        Ok(to.and_then(|to| {
+            let v4 = to.as_sockaddr_in().map(|to| SocketAddr::V4((*to).into()));
+            v4.or(to.as_sockaddr_in6().map(|to| SocketAddr::V6((*to).into())))
+        }))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use std::net::{SocketAddr, UdpSocket};
+    use tokio::io::Interest;
+
+    pub(crate) const INTEREST: Interest = Interest::READABLE;
+
+    pub(crate) fn ask(_: &UdpSocket) {}
+
+    pub(crate) fn next(_: &tokio::net::UdpSocket) -> Option<SocketAddr> {
+        None
+    }
+}
+
+pub(crate) use imp::{INTEREST, ask, next};
