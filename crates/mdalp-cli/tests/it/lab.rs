@@ -41,6 +41,23 @@ fn a_client_in_the_lab_is_told_where_it_is_and_pings_see_the_emulated_network() 
 }
 
 #[test]
+fn a_path_that_swallows_large_datagrams_costs_some_seconds_and_no_byte() {
+    let net = Net::new();
+    // The last chunk is short enough for the path.
+    let narrow = "payload_bytes = 5000\n[paths]\nmtu_bytes = 576\n\
+        [[receiver]]\nname = 'a'\nrtt_ms = 10\n[[receiver]]\nname = 'b'\nrtt_ms = 10\n";
+    let scenario = net.file("narrow.toml", narrow.as_bytes());
+    let caps = ["--caps", "crc seal window=32 chunk=1200", "--data", &net.data()];
+    let mut lab = mdalp(&["lab", "--scenario", &scenario]);
+    lab.args(caps).args(["--", env!("CARGO_BIN_EXE_mdalp"), "-a", "{addr}", "-f", "{file}", "-v"]);
+    let output = run(&mut lab);
+    let log = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("starting again with small ones"), "{log}");
+    assert!(log.contains("5000 bytes in 50 chunks") && log.contains("verified"), "{log}");
+}
+
+#[test]
 fn a_lab_that_cannot_be_is_refused() {
     let net = Net::new();
     for (args, code, why) in [

@@ -251,15 +251,23 @@ impl Transfer {
         self.check_for_black_hole();
     }
 
-    /// Large chunks to everybody, at least three timeouts everywhere, and not one ack: a path that
-    /// drops large datagrams looks like this, and nothing will come of waiting.
+    /// Large chunks to everybody, at least three timeouts everywhere, and no ack of any but the short
+    /// ones at the ends of shares: a path that drops large datagrams looks like this, and nothing
+    /// will come of waiting.
     fn check_for_black_hole(&mut self) {
-        let large = self.layout.chunk() > u64::from(crate::wire::CLASSIC_CHUNK);
-        let silent = |lane: &Lane| {
-            lane.state != LaneState::Active && (lane.stats.timeouts >= 3 || !lane.has_work())
-        };
-        let sent = self.lanes.iter().any(|lane| lane.stats.timeouts >= 3);
-        if large && sent && self.acked[0].is_empty() && self.lanes.iter().all(silent) {
+        let (layout, acked) = (&self.layout, &self.acked[0]);
+        if layout.chunk() <= u64::from(crate::wire::CLASSIC_CHUNK)
+            || acked.len() > self.lanes.len() as u64
+            || !self.lanes.iter().any(|lane| lane.stats.timeouts >= 3)
+        {
+            return;
+        }
+        let full = |seq| layout.len(SequenceNumber(seq)) == layout.chunk();
+        let silent = |lane: &Lane| lane.stats.timeouts >= 3 || !lane.has_work();
+        if !acked.iter().flatten().any(full)
+            && (0..layout.chunks()).any(full)
+            && self.lanes.iter().all(silent)
+        {
             self.finish(Outcome::NothingArrives);
         }
     }
