@@ -142,21 +142,18 @@ impl<'a> Cursor<'a> {
 fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
     /// So many digits always fit.
     const SAFE: usize = 19;
-    let digits = |from: usize| {
-        let digits = text.iter().skip(from).map(|byte| byte.wrapping_sub(b'0'));
-        digits.take_while(|&digit| digit < 10).map(u64::from)
-    };
-    let (mut value, mut used) = (0_u64, 0);
-    for digit in digits(0).take(SAFE) {
-        value = value.wrapping_mul(10).wrapping_add(digit);
+    let head = text.get(..SAFE).unwrap_or(text);
+    // Two short loops are faster than one that does both.
+    let mut used = head.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(head.len());
+    let mut value = head[..used].iter().fold(0_u64, |value, byte| {
+        value.wrapping_mul(10).wrapping_add(u64::from(byte.wrapping_sub(b'0')))
+    });
+    // Two more are too many, unless they are zeros in front.
+    while let Some(digit @ b'0'..=b'9') = text.get(used)
+        && (SAFE..SAFE + 2).contains(&used)
+    {
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
         used += 1;
-    }
-    if used == SAFE {
-        // Two more are too many, unless they are zeros in front.
-        for digit in digits(SAFE).take(2) {
-            value = value.checked_mul(10)?.checked_add(digit)?;
-            used += 1;
-        }
     }
     let padded = used > 1 && text.first() == Some(&b'0');
     (used > 0 && !padded).then_some((value, used))
