@@ -118,8 +118,8 @@ fn queue(count: usize) -> Orchestrator {
 /// Resident bytes for each of `count` things that `make` makes.
 fn held<T>(count: usize, make: impl FnOnce() -> T) -> Result<f64, Box<dyn Error>> {
     let before = crate::child::memory_of("self", "VmRSS:")?;
-    let made = make();
+    let things = make();
     let after = crate::child::memory_of("self", "VmRSS:")?;
-    drop(made);
+    drop(things);
     Ok(after.saturating_sub(before) as f64 / count as f64)
 }

@@ -78,7 +78,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(target_os = "linux")]
 fn pin(cores: &[usize]) -> std::io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    cores.iter().for_each(|&core| set.set(core));
+    for &core in cores {
+        set.set(core);
+    }
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 

@@ -54,7 +54,9 @@ impl Outbox {
                 &bytes[start..end]
             } else {
                 piece.clear();
-                group.iter().for_each(|row| piece.extend_from_slice(&bytes[row.start..row.end]));
+                for row in group {
+                    piece.extend_from_slice(&bytes[row.start..row.end]);
+                }
                 &*piece
             };
             for part in together.chunks(most.min(PIECE / len).max(1) * len) {
