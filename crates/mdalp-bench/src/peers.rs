@@ -43,9 +43,14 @@ pub(crate) fn serve_all(way: Way, dir: &Path) -> Result<(), Box<dyn Error>> {
     thread::spawn(move || listener.incoming().flatten().try_for_each(tcp_serve));
     let socket = UdpSocket::bind((at, TFTP))?;
     thread::spawn(move || tftp_serve(&socket));
-    let _uftpd = uftpd(way, dir);
+    let uftpd = uftpd(way, dir);
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        drop(ended);
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let extended = Capabilities {
             crc: true,
             seal: true,
@@ -71,8 +76,14 @@ pub(crate) fn serve_all(way: Way, dir: &Path) -> Result<(), Box<dyn Error>> {
             tokio::spawn(serve::run(socket, sockets, store, config, publish, never));
         }
         println!("ready");
-        std::future::pending::<Result<(), Box<dyn Error>>>().await
-    })
+        drop(end.await);
+        Ok(())
+    });
+    if let Some(mut uftpd) = uftpd {
+        uftpd.kill()?;
+        uftpd.wait()?;
+    }
+    served
 }
 
 fn tcp_serve(mut stream: TcpStream) -> io::Result<()> {

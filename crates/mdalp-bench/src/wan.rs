@@ -105,8 +105,8 @@ impl Far {
 
 impl Drop for Far {
     fn drop(&mut self) {
-        // Nothing is left to ask it for.
-        let _ = self.child.kill();
+        // It ends, and what it started, when nobody can speak to it any more.
+        drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
