@@ -179,17 +179,21 @@ impl Lane {
         self.queue.split_off_last(count)
     }
 
-    /// Takes everything away that no other lane sends; what was in flight may still be acknowledged.
-    pub(crate) fn take_all(&mut self) -> RangeSet {
-        let mut all = std::mem::take(&mut self.queue);
-        for flight in self.flights.drain(..) {
-            self.given_away.insert(flight.seq, flight.crc);
-            if !flight.shared {
-                all.insert(flight.seq);
-            }
-        }
+    /// All that is queued, or in flight and sent by no other lane.
+    pub(crate) fn work(&self) -> RangeSet {
+        let unshared = self.flights.iter().filter(|flight| !flight.shared);
+        unshared.map(|flight| flight.seq..=flight.seq).chain(self.queue.iter()).collect()
+    }
+
+    /// Takes these away, and what another lane sends as well; what was in flight may still be
+    /// acknowledged.
+    pub(crate) fn take(&mut self, chunks: &RangeSet) {
+        self.queue.subtract(chunks);
+        let goes = |flight: &Flight| flight.shared || chunks.contains(flight.seq);
+        let (taken, kept): (VecDeque<Flight>, _) = self.flights.drain(..).partition(goes);
+        self.flights = kept;
+        self.given_away.extend(taken.into_iter().map(|flight| (flight.seq, flight.crc)));
         self.rest_if_idle();
-        all
     }
 
     /// The chunk that was sent longest ago of those that only this lane sends, and when that was.

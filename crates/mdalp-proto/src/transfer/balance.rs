@@ -89,7 +89,16 @@ impl Transfer {
             if takers.is_empty() {
                 return;
             }
-            let mut chunks = self.lanes[from].take_all();
+            let mut chunks = self.lanes[from].work();
+            if self.acked.len() > 1 {
+                // What everybody else has stays, and goes out again when its time comes.
+                let lacks = |seq: &u64| takers.iter().any(|&to| !self.lanes[to].has(*seq));
+                chunks = chunks.iter().flatten().filter(lacks).map(|seq| seq..=seq).collect();
+            }
+            self.lanes[from].take(&chunks);
+            if chunks.is_empty() && self.lanes[from].has_work() {
+                continue;
+            }
             self.extras[from].next_probe = now + self.probe_interval();
             let parts = if self.acked.len() > 1 {
                 self.parts_with_copies(from, &takers, &chunks)

@@ -74,7 +74,7 @@ fn a_lane_that_is_given_back_what_it_has_in_flight_does_not_send_it_twice() {
     lane.assign(&[0..=0].into_iter().collect());
     assert_eq!(lane.next_send(now, |_| 100), None);
     // Nobody else sends it now: it goes to others when this one is suspect too.
-    assert_eq!(lane.take_all(), [0..=0].into_iter().collect());
+    assert_eq!(lane.work(), [0..=0].into_iter().collect());
 }
 
 #[test]

@@ -323,6 +323,19 @@ fn every_chunk_has_as_many_holders_as_copies_are_wanted() {
 }
 
 #[test]
+fn a_suspect_that_keeps_chunks_because_the_others_have_them_is_not_flooded() {
+    for window in [1, 8] {
+        let stops: Script = Box::new(|n, _| if n < 3 { vec![ms(0)] } else { vec![] });
+        let config = TransferConfig { copies: 2, ..TransferConfig::default() };
+        let scripts = vec![steady(20), stops];
+        let mut net = Net::with(3000, scripts, Box::new(Adaptive), config, window);
+        assert_eq!(net.run(), Outcome::NoProgress);
+        // Once in 3 s, and what was in flight before.
+        assert!(net.sent_to(1) <= 40 + 20, "{} datagrams, window {window}", net.sent_to(1));
+    }
+}
+
+#[test]
 fn a_receiver_that_has_everything_does_not_wait_for_moves_that_cannot_be_made() {
     let stops: Script = Box::new(|n, _| if n < 3 { vec![ms(5)] } else { vec![] });
     let config = TransferConfig { copies: 2, ..TransferConfig::default() };
