@@ -9,6 +9,7 @@ use crate::setup::{
 use mdalp_netem::scenario::{OrchestratorEnd, ReceiverEnd};
 use mdalp_netem::{FarEndConfig, Loss, PathConfig, Probability};
 use mdalp_proto::time::Instant;
+use mdalp_proto::transfer::TransferConfig;
 use mdalp_proto::wire::Capabilities;
 use mdalp_proto::{orchestrator, receiver};
 use mdalp_store::disk::mem::{Failure, Op};
@@ -48,6 +49,8 @@ pub struct Case {
     pub crc: bool,
     /// Whether receivers say whether the payload is whole; only with one log for all of them.
     pub seal: bool,
+    /// Receivers that are to have each chunk.
+    pub copies: u8,
     /// Clients.
     pub clients: u8,
     /// The receivers' round trips in milliseconds.
@@ -79,6 +82,7 @@ impl Default for Case {
             window: 1,
             crc: false,
             seal: false,
+            copies: 1,
             clients: 1,
             round_trips_ms: vec![335, 163, 157],
             together: true,
@@ -194,6 +198,7 @@ impl Case {
             start: at(37 * u64::from(n)),
             payload: self.payload,
             late_timers,
+            transfer: TransferConfig { copies: self.copies.into(), ..TransferConfig::default() },
             ..ClientSetup::default()
         };
         let (mut receiver, orchestrator) = self.quotas();

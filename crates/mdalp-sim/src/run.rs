@@ -80,6 +80,7 @@ fn run_to_end(case: &Case, twin: Option<Twin>, keep_lines: usize) -> (Verdict, V
 /// 25, with room for what attackers, restarts and waiting cost.
 fn step_limit(case: &Case) -> u64 {
     let chunks = case.payload.div_ceil(100) + case.round_trips_ms.len() as u64;
+    let chunks = chunks * u64::from(case.copies.max(1));
     let loss = case.faults.iter().map(|fault| match *fault {
         Fault::Loss { rate, .. }
         | Fault::CappedLoss { rate, .. }
@@ -109,7 +110,8 @@ fn check_end(world: &mut World, case: &Case, client: usize, end: End, ended: Ins
     let healed = world.healed_at();
     let chunks = u32::try_from(report.total_chunks).unwrap_or(u32::MAX);
     let window = u32::from(case.window.max(1));
-    let work = case.round_trip() * (chunks / window + 2);
+    let copies = u32::from(case.copies).clamp(1, case.round_trips_ms.len().max(1) as u32);
+    let work = case.round_trip() * (chunks * copies / window + 2);
     if end == End::Complete {
         if let Some(healed) = healed {
             let bound = Duration::from_secs(60) + work * 3;
@@ -119,6 +121,7 @@ fn check_end(world: &mut World, case: &Case, client: usize, end: End, ended: Ins
         }
         // The adaptive policy sends again on purpose what another receiver is late with.
         let lossless = case.spread != Spread::Adaptive
+            && copies == 1
             && case.faults.iter().all(|f| f.is_lossless(case.shortest_round_trip()));
         world.check(!lossless || report.datagrams == report.total_chunks, 23, || {
             format!("{} datagrams for {} chunks", report.datagrams, report.total_chunks)

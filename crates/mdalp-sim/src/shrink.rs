@@ -37,6 +37,7 @@ fn candidates(case: &Case) -> Vec<Case> {
             c.faults.remove(at);
         });
     }
+    with(&|c| c.copies = 1);
     with(&|c| c.clients = 1);
     with(&|c| c.linger_ms = 0);
     with(&|c| c.log = false);

@@ -48,6 +48,7 @@ pub fn draw(seed: u64) -> Case {
         window: d.of(&[1, 1, 2, 8, 32]),
         crc: d.one_in(2),
         seal: d.one_in(2),
+        copies: d.of(&[1, 1, 1, 1, 1, 1, 1, 2]),
         clients: d.of(&[1, 1, 1, 1, 1, 2]),
         round_trips_ms,
         together: !d.one_in(3),

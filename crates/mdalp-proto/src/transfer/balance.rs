@@ -47,7 +47,10 @@ impl Transfer {
         }
         self.extras[at].next_probe = now + self.probe_interval();
         let Some(acked) = self.acked.last() else { return };
-        let Some(last) = acked.missing_below(self.layout.chunks()).last() else { return };
+        // Not what it has: its ack would be no second copy.
+        let mut missing = acked.missing_below(self.layout.chunks());
+        missing.subtract(self.lanes[at].acked());
+        let Some(last) = missing.last() else { return };
         let send = self.lanes[at].probe(|seq| !acked.contains(seq), last);
         self.shared = true;
         self.transmit(at, send);

@@ -364,6 +364,9 @@ impl Client {
                 transfer.acked().len(),
                 chunks,
             );
+            if complete && !self.lanes.iter().any(LaneCheck::has_forgotten) {
+                super::lane::check_holders(truth, transfer, self.setup.transfer.copies, chunks);
+            }
             truth.clients[self.index].complete = complete;
             truth.clients[self.index].verified = outcome == Outcome::Complete { verified: true };
             let end = match outcome {
@@ -433,7 +436,9 @@ impl Client {
             Brain::Sending(transfer) => {
                 let wake = transfer.poll_timeout();
                 super::lane::check_timers(truth, transfer, &self.setup.transfer, now, wake);
-                let moves = !matches!(self.setup.program, Program::Mdalp(Mode::Single(_)));
+                // With several copies a suspect may keep what all others have.
+                let moves = !matches!(self.setup.program, Program::Mdalp(Mode::Single(_)))
+                    && self.setup.transfer.copies == 1;
                 super::lane::check_silence(
                     truth,
                     transfer,

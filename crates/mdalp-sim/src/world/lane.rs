@@ -91,6 +91,10 @@ impl LaneCheck {
         self.sent.insert(seq)
     }
 
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.repaired
+    }
+
     pub(crate) fn forget(&mut self) {
         self.repaired = true;
     }
@@ -203,6 +207,16 @@ impl LaneCheck {
             truth.i22_backoff(before, now - at, next);
         }
         self.timeout = Some((now, next, acked));
+    }
+}
+
+/// 18: complete means that as many receivers have each chunk as were wanted.
+pub(crate) fn check_holders(truth: &mut Truth, transfer: &Transfer, copies: usize, chunks: u64) {
+    let copies = copies.clamp(1, transfer.lanes().max(1));
+    for seq in 0..chunks {
+        let lanes = 0..transfer.lanes();
+        let holders = lanes.filter(|&lane| transfer.acked_by(lane).contains(seq)).count();
+        truth.check(holders >= copies, 18, || format!("{holders} have chunk {seq}, not {copies}"));
     }
 }
 
