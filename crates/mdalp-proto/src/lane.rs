@@ -361,8 +361,7 @@ impl Lane {
     /// A chunk sent to a suspect although another lane has it, to see whether it is back: one that
     /// it was sent before if `wanted` still asks for it, else `fallback`.
     pub(crate) fn probe(&mut self, wanted: impl Fn(u64) -> bool, fallback: u64) -> Send {
-        self.given_away.retain(|&seq, _| wanted(seq));
-        let seq = self.given_away.first_key_value().map_or(fallback, |(&seq, _)| seq);
+        let seq = self.given_away.keys().copied().find(|&seq| wanted(seq)).unwrap_or(fallback);
         self.given_away.entry(seq).or_default();
         self.stats.datagrams += 1;
         self.stats.retransmissions += 1;
