@@ -42,15 +42,18 @@ impl LaneView {
         self.queued + self.in_flight
     }
 
-    /// How long until its next ack: of what is in flight, or else of what it would be sent now. Once
-    /// an ack is late, as much longer again as it is late: the longer a silence, the longer it lasts.
-    /// The same without any ack so far, where the usual is not known.
+    /// How long until the ack of a chunk that is sent now. Once an ack is late, at least as long as that
+    /// has been awaited: the longer a silence, the longer it lasts.
+    fn new_ack(&self) -> Duration {
+        self.usual().max(self.oldest.unwrap_or_default())
+    }
+
+    /// How long until its next ack. Of what is in flight, once it is late, as much longer again as it is
+    /// late; the same without any ack so far, where the usual is not known.
     fn next_ack(&self) -> Duration {
-        let usual = self.usual();
-        let waited = self.oldest.unwrap_or_default();
         match self.in_flight {
-            0 => usual.max(waited),
-            _ => usual.abs_diff(waited),
+            0 => self.new_ack(),
+            _ => self.usual().abs_diff(self.oldest.unwrap_or_default()),
         }
     }
 
@@ -232,7 +235,7 @@ impl Policy for Adaptive {
 
     fn due_in(&self, lanes: &[LaneView]) -> Option<Duration> {
         let to = fastest_idle(lanes, |_| true)?;
-        let here = lanes[to].next_ack();
+        let here = lanes[to].new_ack();
         let wait = |lane: &LaneView| Some(late_after(lane, here).saturating_sub(lane.unshared?));
         others(lanes, to).filter_map(|(_, lane)| wait(lane)).min()
     }
@@ -260,6 +263,9 @@ fn steal_queued(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<M
     let queued = lanes.iter().enumerate().filter(|(_, lane)| lane.queued > 0);
     let (from, victim) = queued.max_by_key(|(_, lane)| lane.finishes_in(lane.chunks()))?;
     let end = soonest(lanes);
+    if end < lanes[to].new_ack() {
+        return None;
+    }
     let room = lanes[to].done_by(end).saturating_sub(lanes[to].in_flight);
     let surplus = victim.chunks().saturating_sub(victim.done_by(end));
     let chunks = room.min(surplus).min(victim.queued);
@@ -270,7 +276,7 @@ fn steal_queued(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<M
 /// clearly sooner.
 fn take_overdue(lanes: &[LaneView]) -> Option<Move> {
     let to = fastest_idle(lanes, |_| true)?;
-    let here = lanes[to].next_ack();
+    let here = lanes[to].new_ack();
     let late = others(lanes, to).filter(|(_, lane)| {
         lane.unshared.is_some_and(|waited| {
             waited >= late_after(lane, here) || lane.usual().saturating_sub(waited) >= here * 2
@@ -290,11 +296,14 @@ fn others(lanes: &[LaneView], to: usize) -> impl Iterator<Item = (usize, &LaneVi
 const LEAST_LATE: Duration = Duration::from_millis(10);
 
 /// After which time in flight a chunk is late, if another lane would have it acknowledged in `here`.
+/// Where nothing was acknowledged yet: when it has taken a little longer than `here`, for first acks of
+/// receivers that are alike come together.
 fn late_after(lane: &LaneView, here: Duration) -> Duration {
-    (lane.usual() + here).max(LEAST_LATE)
+    let usual = if lane.service.is_some() { lane.usual() } else { here / 4 };
+    (usual + here).max(LEAST_LATE)
 }
 
 fn fastest_idle(lanes: &[LaneView], may: impl Fn(&LaneView) -> bool) -> Option<usize> {
     let idle = lanes.iter().enumerate().filter(|(_, lane)| lane.is_idle() && may(lane));
-    idle.min_by_key(|(_, lane)| lane.next_ack()).map(|(at, _)| at)
+    idle.min_by_key(|(_, lane)| lane.new_ack()).map(|(at, _)| at)
 }

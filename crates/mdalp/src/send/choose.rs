@@ -5,7 +5,7 @@ use crate::error::SendError;
 use crate::event::{Event, Kind, Listed, PlannedShare, Predicted, millis, printable};
 use crate::journal::SavedReceiver;
 use crate::options::Mode;
-use crate::probe::{self, Method};
+use crate::probe;
 use crate::sockets::Sockets;
 use mdalp_proto::address::{self, Refusal};
 use mdalp_proto::ids::{ReceiverAddr, TransactionId};
@@ -101,7 +101,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             return Ok("latencies as given".to_owned());
         }
         let adaptive = self.options.resolve(self.is_extended()) == Mode::Adaptive;
-        if adaptive && self.options.probe == Method::Auto && !self.options.dry_run {
+        if adaptive && !self.options.dry_run {
             // Their acks tell more than pings would, and at once.
             return Ok("equal shares to begin with, then by rate of acks".to_owned());
         }

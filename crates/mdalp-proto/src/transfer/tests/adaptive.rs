@@ -31,6 +31,15 @@ fn one_that_has_not_answered_yet_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn receivers_that_are_alike_get_nothing_twice() {
+    for window in [1, 8] {
+        let mut net = adaptive(2900, vec![steady(50), steady(53), steady(56)], window);
+        net.run_complete();
+        assert_eq!(net.sent.len(), 29, "window {window}");
+    }
+}
+
+#[test]
 fn a_slow_one_is_not_waited_for_when_another_would_have_its_last_chunk_sooner() {
     // Its second ack takes as long as everything.
     let slow: Script = Box::new(|n, _| vec![ms(if n == 0 { 40 } else { 2000 })]);
