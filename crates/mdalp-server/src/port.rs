@@ -53,7 +53,10 @@ impl Port {
         let state = UdpSocketState::new((&socket).into())
             .map_err(failed(addr, "setting it up for batches"))?;
         #[cfg(target_os = "linux")]
-        crate::kernel::tell_less(&socket);
+        {
+            crate::kernel::tell_less(&socket);
+            crate::kernel::allow_fragments(&socket);
+        }
         let socket = tokio::net::UdpSocket::from_std(socket)
             .map_err(failed(addr, "registering with the runtime"))?;
         let outbox = Outbox::default();

@@ -10,6 +10,7 @@ mod held;
 mod hostile;
 mod interop;
 mod lab;
+mod netns;
 mod output;
 mod proof;
 mod restart;

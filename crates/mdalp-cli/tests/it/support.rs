@@ -13,6 +13,8 @@ use tempfile::TempDir;
 /// Addresses of 127.0.0.0/8 that no other test uses, and a directory.
 pub(crate) struct Net {
     prefix: String,
+    /// The network namespace that servers run in, if it is not the test's.
+    namespace: Option<&'static str>,
     pub(crate) dir: TempDir,
 }
 
@@ -23,7 +25,13 @@ impl Net {
         let at =
             std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let prefix = format!("127.{}.{}", 10 + (at >> 8) % 240, at % 256);
-        Self { prefix, dir: tempfile::tempdir().unwrap() }
+        Self { prefix, namespace: None, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Servers in another network namespace, at addresses that begin with `prefix`; files in `dir`.
+    pub(crate) fn in_namespace(namespace: &'static str, prefix: &str, dir: &str) -> Self {
+        let dir = tempfile::tempdir_in(dir).unwrap();
+        Self { prefix: prefix.to_owned(), namespace: Some(namespace), dir }
     }
 
     /// 1 is the orchestrator, the receivers are 2 and up.
@@ -60,7 +68,10 @@ impl Net {
             args.extend(["--receiver".to_owned(), receiver]);
         }
         args.extend(extra.iter().map(ToString::to_string));
-        Server::start(&args)
+        let Some(namespace) = self.namespace else { return Server::start(&args) };
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_mdalp")]).args(args);
+        Server::listening(&mut command, Server::TOGETHER)
     }
 
     /// The classic command line for this orchestrator.
@@ -141,12 +152,20 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// What a server with an orchestrator says when all sockets are open.
+    pub(crate) const TOGETHER: &str = "send with: ";
+
     /// Returns when it listens.
     pub(crate) fn start(args: &[String]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mdalp"));
-        let mut server = Self { child: command.args(args).stderr(Stdio::piped()).spawn().unwrap() };
+        let last = if args[0] == "receiver" { "listening: " } else { Self::TOGETHER };
+        Self::listening(command.args(args), last)
+    }
+
+    /// Runs `command`, and returns when it says `last`.
+    pub(crate) fn listening(command: &mut Command, last: &str) -> Self {
+        let mut server = Self { child: command.stderr(Stdio::piped()).spawn().unwrap() };
         let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
-        let last = if args[0] == "receiver" { "listening: " } else { "send with: " };
         let mut said = String::new();
         while let Some(Ok(line)) = lines.next() {
             said += &line;

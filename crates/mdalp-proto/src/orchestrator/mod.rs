@@ -288,6 +288,10 @@ impl Orchestrator {
         };
         let position = match self.queue.push(now, from, len, quota) {
             Ok(position) => position,
+            // Strangers who wait for the limits on answers must not keep out whom these do not concern.
+            Err(_) if self.is_unlimited(from, len) && self.ready_at(from, len) <= now => {
+                return self.assign(now, from, len);
+            }
             Err(full) => {
                 *match full {
                     Full::Queue => &mut self.counters.drop_queue_full,

@@ -89,7 +89,8 @@ fn f16_f19_f21_kill_9_of_anybody_at_any_moment_loses_no_acknowledged_chunk() {
 fn one_cycle(site: &mut Site, cycle: u64, choose: &mut impl FnMut() -> u64) -> usize {
     let mut bytes = cycle.to_be_bytes().to_vec();
     bytes.extend(payload(CHUNKS as usize * 100 - 8));
-    let file = site.net.file("payload", &bytes);
+    // Another file each time: a client that died at once has not replaced the journal of the one before.
+    let file = site.net.file(&format!("payload{cycle}"), &bytes);
     let options = ["-vv", "--latencies", "1,1,1", "--rto-max", "0.2", "--fail-after", "20"];
     let mut client = Watched::start(&mut site.net.client(&file, &options));
     for _ in 0..choose() % (CHUNKS - 1) {

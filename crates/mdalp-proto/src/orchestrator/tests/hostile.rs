@@ -143,6 +143,25 @@ fn h44_quotas_per_source_prefix_and_in_total() {
 }
 
 #[test]
+fn h44_a_padded_intent_is_answered_although_strangers_fill_the_queue() {
+    let mut world = World::three();
+    for n in 0..6_000 {
+        world.intent(&format!("10.{}.{}.1:7", n / 256, n % 256));
+    }
+    world.events();
+    assert_eq!(world.orchestrator.queued(), 4096);
+    assert_eq!(world.intent("198.51.100.7:1").len(), 0);
+    assert_eq!(world.send("198.51.100.7:2", &padded(80)).len(), 1);
+    assert_eq!(world.orchestrator.queued(), 4096);
+    // If all wait for a free place instead, nobody is let through.
+    let config = Config { concurrency: Some(0), queue: 1, ..Config::new(entries(3, "R", "")) };
+    let mut world = World::new(config);
+    world.intent("198.51.100.7:1");
+    assert_eq!(world.send("198.51.100.7:2", &padded(80)).len(), 0);
+    assert_eq!(world.count("drop_queue_full"), 1);
+}
+
+#[test]
 fn h44_a_waiting_intent_costs_less_than_200_bytes() {
     // Sorted maps and queues are at least half full.
     let place = size_of::<SocketAddr>();
