@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::addresses::Addresses;
 use crate::flow::Ledger;
-use crate::relay::{Observer, Relay, RelayConfig};
+use crate::relay::{Observer, Rebinding, Relay, RelayConfig};
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct LabConfig {
     pub data: Option<PathBuf>,
     /// What receivers advertise beyond the classic protocol; their port is set where it must be.
     pub caps: Capabilities,
+    /// Whether the servers see a client's address change.
+    pub rebinding: Option<Rebinding>,
 }
 
 impl LabConfig {
@@ -46,6 +48,7 @@ impl LabConfig {
             addresses: Addresses::default(),
             data: None,
             caps: Capabilities::default(),
+            rebinding: None,
         }
     }
 }
@@ -157,7 +160,13 @@ impl Lab {
         observers.insert(0, ledger.observer());
         let seed = config.seed.unwrap_or(scenario.seed);
         let relay = Relay::start(
-            RelayConfig { fronts, servers, scenario: scenario.clone(), seed },
+            RelayConfig {
+                fronts,
+                servers,
+                scenario: scenario.clone(),
+                seed,
+                rebinding: config.rebinding,
+            },
             observers,
         )
         .map_err(LabError::io("starting the relay"))?;

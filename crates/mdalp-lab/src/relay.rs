@@ -62,6 +62,20 @@ pub struct RelayConfig {
     pub scenario: Scenario,
     /// The first transfer draws its chance from this seed, the n-th from `seed + n − 1`.
     pub seed: u64,
+    /// Whether servers see a client's address change.
+    pub rebinding: Option<Rebinding>,
+}
+
+/// A NAT that forgets a client now and then and gives it another port (F23). Answers to the old one
+/// are lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rebinding {
+    /// After the client's first datagram.
+    pub first: Duration,
+    /// Between two of them.
+    pub every: Duration,
+    /// Whether it is another IP address each time, too; on IPv4 alone.
+    pub addresses: bool,
 }
 
 /// A running relay. Ends when it is dropped.
@@ -89,7 +103,7 @@ impl Relay {
         let mut worker = Worker {
             fronts,
             servers: config.servers,
-            clients: Clients::new(config.scenario, config.seed, servers_on_v6),
+            clients: Clients::new(config.scenario, config.seed, config.rebinding, servers_on_v6),
             observers,
             began: Instant::now(),
             buffer: vec![0; MAX_DATAGRAM],

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mdalp_netem::Scenario;
 use mdalp_proto::wire::{Message, decode};
 
-use super::Network;
+use super::{Network, Rebinding};
 
 /// Clients at most; the one silent for longest makes room. Each has a socket, and many systems give a
 /// process 1,024 files.
@@ -28,6 +28,8 @@ pub(super) struct Client {
     began: Duration,
     last: Duration,
     has_data: bool,
+    /// How often it was given another address.
+    rebound: u32,
 }
 
 impl Client {
@@ -40,6 +42,7 @@ impl Client {
 pub(super) struct Clients {
     scenario: Scenario,
     seed: u64,
+    rebinding: Option<Rebinding>,
     /// Which version of IP the servers listen on; the client's may be the other.
     servers_on_v6: bool,
     /// Transfers begun so far.
@@ -48,8 +51,13 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) const fn new(scenario: Scenario, seed: u64, servers_on_v6: bool) -> Self {
-        Self { scenario, seed, servers_on_v6, begun: 0, known: BTreeMap::new() }
+    pub(super) const fn new(
+        scenario: Scenario,
+        seed: u64,
+        rebinding: Option<Rebinding>,
+        servers_on_v6: bool,
+    ) -> Self {
+        Self { scenario, seed, rebinding, servers_on_v6, begun: 0, known: BTreeMap::new() }
     }
 
     /// The client at `addr`, which sends `bytes` now; `None` if its datagram must be dropped.
@@ -72,24 +80,25 @@ impl Clients {
         let client = self.known.get_mut(&addr)?;
         client.last = now;
         client.has_data |= matches!(message, Ok(Message::Data { .. }));
+        if let Some(rebinding) = self.rebinding
+            && client.age(now) >= rebinding.first + rebinding.every * client.rebound
+        {
+            let host = if rebinding.addresses { client.rebound as u8 % 254 + 2 } else { 1 };
+            // If there is none to be had, it keeps the one it has.
+            if let Ok(back) = open(self.servers_on_v6, host) {
+                client.back = back;
+            }
+            client.rebound += 1;
+        }
         (client.network.in_flight() < MAX_IN_FLIGHT).then_some(client)
     }
 
     fn begin(&mut self, now: Duration) -> io::Result<Client> {
-        let any: SocketAddr = if self.servers_on_v6 {
-            (Ipv6Addr::LOCALHOST, 0).into()
-        } else {
-            (Ipv4Addr::LOCALHOST, 0).into()
-        };
-        let back = UdpSocket::bind(any)?;
-        back.set_nonblocking(true)?;
-        // Best effort: a smaller buffer only loses more of a burst.
-        let _ =
-            socket2::SockRef::from(&back).set_recv_buffer_size(mdalp_server::bind::RECEIVE_BUFFER);
+        let back = open(self.servers_on_v6, 1)?;
         let number = self.begun;
         self.begun += 1;
         let network = Network::new(&self.scenario, self.seed.wrapping_add(number));
-        Ok(Client { back, network, number, began: now, last: now, has_data: false })
+        Ok(Client { back, network, number, began: now, last: now, has_data: false, rebound: 0 })
     }
 
     /// Forgets the one silent for longest, other than `newest`, if there are too many.
@@ -120,6 +129,20 @@ impl Clients {
     }
 }
 
+/// A socket towards the servers, at 127.0.0.`host` where they are on IPv4.
+fn open(v6: bool, host: u8) -> io::Result<UdpSocket> {
+    let any: SocketAddr = if v6 {
+        (Ipv6Addr::LOCALHOST, 0).into()
+    } else {
+        (Ipv4Addr::new(127, 0, 0, host), 0).into()
+    };
+    let back = UdpSocket::bind(any)?;
+    back.set_nonblocking(true)?;
+    // Best effort: a smaller buffer only loses more of a burst.
+    let _ = socket2::SockRef::from(&back).set_recv_buffer_size(mdalp_server::bind::RECEIVE_BUFFER);
+    Ok(back)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +151,7 @@ mod tests {
 
     fn clients() -> Clients {
         let scenario = Scenario::parse("[[receiver]]\nname = 'a'\nrtt_ms = 9\n", "test");
-        Clients::new(scenario.expect("a good scenario"), 1, false)
+        Clients::new(scenario.expect("a good scenario"), 1, None, false)
     }
 
     fn addr(port: u16) -> SocketAddr {
@@ -167,6 +190,20 @@ mod tests {
         assert_eq!(number(&mut clients, b"Type:0;"), 0);
         assert_eq!(number(&mut clients, b"Type:2;TID:1;SEQ:0;DATA:x"), 0);
         assert_eq!(number(&mut clients, b"Type:0;"), 1);
+    }
+
+    #[test]
+    fn f23_a_client_gets_another_address_at_each_rebinding() {
+        let mut clients = clients();
+        let rebinding = Rebinding { first: SECOND, every: 5 * SECOND, addresses: true };
+        clients.rebinding = Some(rebinding);
+        let mut back = |seconds: u32| {
+            let client = clients.sending(seconds * SECOND, addr(1), b"x").expect("known");
+            client.back.local_addr().expect("bound")
+        };
+        let seen = [0, 0, 1, 5, 6, 11].map(&mut back);
+        assert_eq!((seen[0], seen[2]), (seen[1], seen[3]));
+        assert!(seen[0] != seen[2] && seen[2] != seen[4] && seen[4] != seen[5]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn outside(text: &str, answer: fn(&[u8]) -> Vec<u8>) -> Outside {
     let observer = Box::new(move |seen: &mdalp_lab::relay::Seen<'_>| {
         let _ = tell.send((seen.direction, seen.bytes.to_vec(), seen.fate.lost));
     });
-    let config = RelayConfig { fronts, servers, scenario, seed: 1 };
+    let config = RelayConfig { fronts, servers, scenario, seed: 1, rebinding: None };
     let relay = Relay::start(config, vec![observer]).expect("a relay");
     let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
