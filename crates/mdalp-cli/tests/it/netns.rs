@@ -94,8 +94,9 @@ struct Strangers {
 impl Strangers {
     fn new() -> Self {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let state = UdpSocketState::new((&socket).into()).unwrap();
         socket.set_nonblocking(true).unwrap();
+        // Another one's, or this one would hear several answers as one.
+        let state = UdpSocketState::new((&UdpSocket::bind("0.0.0.0:0").unwrap()).into()).unwrap();
         Self { socket, state }
     }
 
