@@ -37,12 +37,12 @@ const CABLE: &str = "
 ";
 
 /// The two hosts, or nothing, for the test to end: it has run inside, or it cannot run here.
-fn hosts<T>(test: T) -> Option<Net> {
+fn hosts<T>(test: &T) -> Option<Net> {
     if std::env::var_os(INSIDE).is_some() {
         shell(CABLE);
         return Some(Net::in_namespace(FAR, "10.77.0", "/run"));
     }
-    let name = type_name_of_val(&test).split_once("::").unwrap().1;
+    let name = type_name_of_val(test).split_once("::").unwrap().1;
     let isolation: &[&str] =
         if rustix::process::geteuid().is_root() { &["-mn"] } else { &["-Urmn"] };
     let unshare = |command: &[&str]| {
@@ -110,7 +110,9 @@ impl Strangers {
 
     /// Sends all of `questions` and hears as many answers, or as many as come.
     fn ask(&self, stranger: u32, questions: &[Vec<u8>], to: SocketAddr) -> usize {
-        questions.iter().for_each(|question| self.send(stranger, question, to));
+        for question in questions {
+            self.send(stranger, question, to);
+        }
         self.socket.set_nonblocking(false).unwrap();
         self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let answers = (0..questions.len()).take_while(|_| self.socket.recv(&mut [0; 64]).is_ok());

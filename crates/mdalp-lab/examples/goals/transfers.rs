@@ -170,7 +170,7 @@ fn interop(mdalp: &Path, checks: &mut Vec<(&'static str, Check)>) {
 async fn complete_within(what: &'static str, limit: f64, run: Run) -> Row {
     let ran = run.go().await;
     let (done, all) = (ran.whole.min(ran.exits.len()), ran.exits.len());
-    let asking = ran.flows.iter().filter_map(|flow| Some(flow.assigned? - flow.began));
+    let asking = ran.flows.iter().filter_map(|flow| flow.assigned?.checked_sub(flow.began));
     let asking: Duration = asking.sum();
     let ends = if ran.complete() { String::new() } else { format!(", {}", ran.ends()) };
     Row {

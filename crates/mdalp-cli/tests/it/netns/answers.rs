@@ -22,7 +22,7 @@ fn ask(strangers: &Strangers, mut who: impl FnMut() -> u32) -> (f64, Vec<usize>)
 
 #[test]
 fn s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs() {
-    let Some(net) = hosts(s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs) else {
+    let Some(net) = hosts(&s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs) else {
         return;
     };
     let server = net.serve(&[]);
@@ -49,8 +49,13 @@ fn s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs() {
     padded.resize(399, b'x');
     padded.push(b';');
     let honest = std::net::UdpSocket::bind("10.77.1.1:0").unwrap();
-    honest.send_to(&padded, far(1)).unwrap();
-    let len = honest.recv(&mut [0; 2048]).unwrap();
+    honest.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    // The flood may still fill the server's socket.
+    let answer = std::iter::repeat_with(|| {
+        honest.send_to(&padded, far(1)).unwrap();
+        honest.recv(&mut [0; 2048])
+    });
+    let len = answer.flatten().next().unwrap();
     assert!(len <= 3 * padded.len());
 
     let bytes = payload(3000);

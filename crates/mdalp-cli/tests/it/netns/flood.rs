@@ -15,7 +15,7 @@ fn random_id(choose: &mut impl FnMut() -> u64) -> u64 {
 
 #[test]
 fn h45_numbers_with_gaps_between_them_take_bounded_memory() {
-    let Some(net) = hosts(h45_numbers_with_gaps_between_them_take_bounded_memory) else { return };
+    let Some(net) = hosts(&h45_numbers_with_gaps_between_them_take_bounded_memory) else { return };
     let server = net.serve(&["--durability", "process"]);
     let strangers = Strangers::new();
     let mut choose = choices(2);
@@ -42,7 +42,7 @@ fn h45_numbers_with_gaps_between_them_take_bounded_memory() {
 
 #[test]
 fn h46_h49_f25_ids_from_everywhere_take_bounded_memory() {
-    let Some(net) = hosts(h46_h49_f25_ids_from_everywhere_take_bounded_memory) else { return };
+    let Some(net) = hosts(&h46_h49_f25_ids_from_everywhere_take_bounded_memory) else { return };
     let server = net.serve(&["--durability", "process"]);
     let strangers = Strangers::new();
     let mut choose = choices(3);

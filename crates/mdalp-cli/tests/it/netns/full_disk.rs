@@ -13,7 +13,7 @@ fn mount(data: &str, size: &str) {
 
 #[test]
 fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
-    let Some(net) = hosts(f28_on_a_full_disk_nothing_begins_until_there_is_room_again) else {
+    let Some(net) = hosts(&f28_on_a_full_disk_nothing_begins_until_there_is_room_again) else {
         return;
     };
     let data = net.data();
@@ -41,7 +41,7 @@ fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
 
 #[test]
 fn f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error() {
-    let Some(net) = hosts(f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error) else {
+    let Some(net) = hosts(&f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error) else {
         return;
     };
     mount(&net.data(), "1m");

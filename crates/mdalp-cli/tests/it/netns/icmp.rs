@@ -5,7 +5,7 @@ use crate::support::{json_lines, payload, run, text};
 
 #[test]
 fn f24_hosts_that_answer_no_echo_get_equal_shares_and_everything() {
-    let Some(net) = hosts(f24_hosts_that_answer_no_echo_get_equal_shares_and_everything) else {
+    let Some(net) = hosts(&f24_hosts_that_answer_no_echo_get_equal_shares_and_everything) else {
         return;
     };
     shell("ip netns exec far sysctl -q net.ipv4.icmp_echo_ignore_all=1");

@@ -11,7 +11,7 @@ fn fragments() -> u64 {
 
 #[test]
 fn f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive() {
-    let Some(net) = hosts(f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive) else {
+    let Some(net) = hosts(&f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive) else {
         return;
     };
     let _server = net.serve(&[]);
@@ -36,7 +36,7 @@ fn f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive() {
 
 #[test]
 fn f26_a_list_longer_than_the_cable_takes_arrives() {
-    let Some(net) = hosts(f26_a_list_longer_than_the_cable_takes_arrives) else { return };
+    let Some(net) = hosts(&f26_a_list_longer_than_the_cable_takes_arrives) else { return };
     shell("ip link set home mtu 576; ip -n far link set far mtu 576");
     let mut command = Command::new("ip");
     command.args(["netns", "exec", "far", env!("CARGO_BIN_EXE_mdalp"), "serve", "--data"]);
