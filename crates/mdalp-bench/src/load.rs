@@ -91,13 +91,14 @@ impl Client {
     }
 }
 
-/// Chunk `seq` of each transaction, until all are acknowledged.
-pub(crate) fn run_once(load: Load, to: SocketAddr, seq: u64) -> io::Result<()> {
+/// So many chunks of each transaction, from one address, until all are acknowledged.
+pub(crate) fn run_once(load: Load, to: SocketAddr, chunks: u64) -> io::Result<()> {
     let mut socket = Fast::new(UdpSocket::bind("127.0.0.1:0")?, load.offload)?;
+    let tids = (0..load.transactions as u64).map(|at| load.first_tid + at);
     let mut left: BTreeSet<_> =
-        (0..load.transactions as u64).map(|at| load.first_tid + at).collect();
+        (0..chunks).flat_map(|seq| tids.clone().map(move |tid| (seq, tid))).collect();
     while !left.is_empty() {
-        for &tid in left.iter().take(256) {
+        for &(seq, tid) in left.iter().take(256) {
             socket.push(to, |bytes| {
                 encode_data_header(bytes, TransactionId(tid), SequenceNumber(seq), None);
                 bytes.extend_from_slice(&DATA);
@@ -106,8 +107,8 @@ pub(crate) fn run_once(load: Load, to: SocketAddr, seq: u64) -> io::Result<()> {
         socket.flush()?;
         while wait(std::slice::from_ref(&socket), Duration::from_millis(100))? {
             socket.receive(|_, datagram, _| {
-                if let Ok(Message::Ack { tid, .. }) = decode(datagram) {
-                    left.remove(&tid.0);
+                if let Ok(Message::Ack { tid, seq, .. }) = decode(datagram) {
+                    left.remove(&(seq.0, tid.0));
                 }
             })?;
         }
