@@ -109,16 +109,18 @@ fn run(root: &Path, name: &'static str, seconds: usize) -> Row {
         let line = text.lines().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name));
         line.map_or("?".to_owned(), |value| value.trim_start_matches(':').trim().to_owned())
     };
-    let last = |lines: usize| {
-        let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
-    };
+    let lines: Vec<&str> = text.lines().collect();
+    let panicked = lines.iter().position(|line| line.contains("panicked at"));
+    let from = panicked.unwrap_or(lines.len().saturating_sub(20));
+    let what = lines.iter().skip(from).take(20).copied();
+    let input = lines.iter().copied().filter(|line| line.contains("Test unit written to"));
+    let finding = what.chain(input).collect::<Vec<_>>().join("\n");
     Row {
         name,
         executions: figure("number_of_executed_units"),
         a_second: figure("average_exec_per_sec"),
         megabytes: figure("peak_rss_mb"),
         slowest: figure("slowest_unit_time_sec"),
-        finding: (!good).then(|| last(60)),
+        finding: (!good).then_some(finding),
     }
 }

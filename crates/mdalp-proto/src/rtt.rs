@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn an_ack_of_a_chunk_that_was_sent_twice_ends_the_backoff() {
+        let mut rtt = RttEstimator::new(RtoConfig::default());
+        rtt.sample(100 * MS);
+        rtt.back_off();
+        rtt.ambiguous_sample(900 * MS);
+        assert_eq!((rtt.rto(), rtt.backoff()), (300 * MS, 0));
+    }
+
+    #[test]
     fn before_any_clean_sample_an_ambiguous_one_stands_in() {
         let mut rtt = RttEstimator::new(RtoConfig::default());
         rtt.ambiguous_sample(1500 * MS);

@@ -202,6 +202,14 @@ fn loss_up_to_half_of_everything_ends_complete() {
 }
 
 #[test]
+fn f25_a_single_refusal_means_nothing() {
+    let mut net = Net::new(3000, vec![steady(50), steady(50), steady(50)]);
+    net.drain();
+    net.transfer.handle_unreachable(net.now, addr(0));
+    assert_eq!(net.transfer.state(0), LaneState::Probing);
+}
+
+#[test]
 fn f25_refusals_make_a_receiver_suspect_within_three_seconds() {
     let mut net = Net::new(3000, vec![dead(), steady(50), steady(50)]);
     let mut refused = 0;
@@ -320,6 +328,23 @@ fn every_chunk_has_as_many_holders_as_copies_are_wanted() {
             assert_eq!(transfer.acked_bytes(), 3000);
         }
     }
+}
+
+#[test]
+fn r33_bytes_in_flight_stay_within_tcps_first_window_and_halve_after_a_loss() {
+    let script: Script = Box::new(|n, _| if n == 250 { vec![] } else { vec![ms(100)] });
+    let mut net =
+        Net::with(60_000, vec![script], Box::new(Latency), TransferConfig::default(), 256);
+    let (mut most, mut least_after) = (0, usize::MAX);
+    while net.step().is_none() {
+        let in_flight = net.transfer.in_flight(0);
+        most = most.max(in_flight);
+        if net.transfer.stats(0).retransmissions > 0 && net.transfer.acked().len() < 450 {
+            least_after = least_after.min(in_flight);
+        }
+    }
+    assert_eq!(most, 146, "of 100 bytes each");
+    assert!((60..=80).contains(&least_after), "{least_after}");
 }
 
 #[test]
