@@ -9,6 +9,20 @@
 //! - [`swarm`] draws cases from seeds; [`shrink()`] makes failing ones short.
 //! - [`table`] measures time and datagrams against loss.
 //!
+//! Where the invariants of the reliability matrix (§4) are checked:
+//!
+//! | invariants | where |
+//! | --- | --- |
+//! | 3, 4, 7–14, 17, 18, 21, 22, 26, 27 | after each event, in `world/` |
+//! | 5, 6, 30 | at each restart and after each append of a log; and what a power cut would leave, at the end |
+//! | 1, 16, 19, 20, 23, 25 | of each run, in `run` |
+//! | 2 | when a client has planned |
+//! | 24 | over many seeds: `tests/it/goals.rs` |
+//! | 28, 29 | `tests/it/cases.rs` |
+//! | 15 | the codec's tests and the fuzz targets |
+//!
+//! What is checked is what was seen to happen, wherever a machine could be wrong about itself.
+//!
 //! Not modelled: several threads in one process, real sockets, IPv6, and resuming after the
 //! client's death.
 

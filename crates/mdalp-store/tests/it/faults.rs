@@ -1,12 +1,12 @@
 //! Power cuts at every operation, every operation failing, every byte damaged.
 
-use mdalp_proto::ids::TransactionId;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::conformance::chunk;
 use mdalp_store::disk::mem::{Failure, MemDisk, Op};
-use mdalp_store::disk::{Access, Disk, DiskFile};
+use mdalp_store::disk::{Access, Allocate, Disk, DiskFile};
 use mdalp_store::{
-    AppendError, ChunkLog, DamageKind, Durability, Limits, OpenError, Options, Query, Reader,
-    SegmentLog, StoreError, TransactionInfo, Transactions, UnixMillis,
+    AppendError, ChunkLog, DamageKind, Durability, Limits, OpenError, Options, Query, ReadError,
+    Reader, SegmentLog, StoreError, TransactionInfo, Transactions, UnixMillis,
 };
 
 use crate::support::{Promises, choices, open, options, workload};
@@ -183,6 +183,36 @@ fn one_damaged_bit_costs_one_chunk_which_is_reported_and_taken_again() {
         }
     }
     assert!(lost_some > 0);
+}
+
+#[test]
+fn bytes_that_change_under_an_open_log_are_not_given_out() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    Promises::default().append(&log, 0, &[(1, 0), (1, 1), (1, 2)]);
+    let segment = disk.list().unwrap()[0];
+    let end = disk.written(segment);
+    disk.flip_bit(segment, (end - 1) * 8);
+    let mut seen = Vec::new();
+    let read = log.read(TransactionId(1), SequenceNumber(0), &mut |seq, _| {
+        seen.push(seq.0);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(read, Err(ReadError::Damaged { seq: SequenceNumber(2) })), "{read:?}");
+    assert_eq!(seen, [0, 1]);
+}
+
+#[test]
+fn segments_without_a_record_do_not_pile_up() {
+    let disk = MemDisk::new();
+    for _ in 0..5 {
+        drop(open(&disk, fsync()));
+        disk.kill();
+        let file = disk.create(90).unwrap();
+        file.allocate(4096, Allocate::Zero).unwrap();
+    }
+    drop(open(&disk, fsync()));
+    assert_eq!(disk.list().unwrap().len(), 1, "the one that is ready");
 }
 
 #[test]
