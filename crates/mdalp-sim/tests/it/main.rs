@@ -3,5 +3,6 @@
 mod cases;
 mod goals;
 mod nth;
+mod program;
 mod scenarios;
 mod support;
