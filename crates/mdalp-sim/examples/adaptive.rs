@@ -7,6 +7,7 @@
 //! have it acknowledged, and nobody waits. It costs a chunk what it costs on average; what chance adds
 //! in a run is not taken out. Cases named `any` draw another network for each seed.
 
+use mdalp_netem::scenario::ScenarioError;
 use mdalp_netem::{Rng, Scenario};
 use mdalp_sim::{End, Mode, Options, Program, RunReport, simulate_with};
 use std::fmt::Write;
@@ -43,7 +44,7 @@ const JITTER_MS: f64 = 5.0;
 const NEVER: f64 = 1e9;
 
 impl Case {
-    fn scenario(&self) -> Scenario {
+    fn scenario(&self) -> Result<Scenario, ScenarioError> {
         let mut text = format!("[paths]\njitter_ms = {JITTER_MS}\n[orchestrator]\nrtt_ms = 40\n");
         for (at, receiver) in self.receivers.iter().enumerate() {
             let Receiver { rtt, ack, ack_jitter, serial, .. } = receiver;
@@ -65,7 +66,7 @@ impl Case {
                 let _ = writeln!(text, "[[receiver.at]]\ns = {s}\n{what}");
             }
         }
-        Scenario::parse(&text, "case").unwrap_or_else(|error| panic!("{error}"))
+        Scenario::parse(&text, "case")
     }
 
     /// When all chunks are acknowledged at the earliest.
@@ -141,8 +142,7 @@ const ORIGINAL: [f64; 3] = [1405.0, 684.0, 681.0];
 
 /// A network that chance makes: costs from `least` ms to `spread` times that, and what ping shows.
 fn any(rng: &mut Rng, count: u64, least: f64, spread: f64) -> Vec<Receiver> {
-    let mut draw =
-        |least: f64, spread: f64| least * spread.powf(rng.up_to(1 << 20) as f64 / (1 << 20) as f64);
+    let mut draw = |least: f64, spread: f64| least * spread.powf(rng.up_to(1000) as f64 / 1000.0);
     let one = |_| {
         let cost = draw(least, spread);
         let rtt = cost * draw(0.1, 10.0);
@@ -173,12 +173,16 @@ const CASES: &[(&str, Make)] = &[
     ("8, dies", |_| case(seeds_network(ORIGINAL, &[(5.0, Change::Dies)]), 100_000, 8)),
     ("8, acks in turn", |_| {
         let mut receivers = seeds_network([60.0, 30.0, 90.0], &[]);
-        receivers.iter_mut().for_each(|receiver| receiver.serial = true);
+        for receiver in &mut receivers {
+            receiver.serial = true;
+        }
         case(receivers, 20_000, 8)
     }),
     ("jitter of 50 %", |_| {
         let mut receivers = seeds_network([700.0; 3], &[]);
-        receivers.iter_mut().for_each(|receiver| receiver.ack_jitter = 350.0);
+        for receiver in &mut receivers {
+            receiver.ack_jitter = 350.0;
+        }
         case(receivers, 10_000, 1)
     }),
     // As many as fit into a list.
@@ -217,7 +221,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut rows = Vec::new();
         for seed in 0..seeds {
             let case = make(&mut Rng::new(seed));
-            let scenario = case.scenario();
+            let scenario = case.scenario()?;
             let options =
                 Options { payload: Some(case.payload), window: case.window, ..Options::default() };
             let run = |mode| {

@@ -116,12 +116,11 @@ mod tests {
         // However long it takes until acks make room.
         let (mut now, mut sent) = (at(1080), 0);
         while now < at(1180) {
-            match window.held_until(now) {
-                Some(until) => now = until,
-                None => {
-                    window.note_sent(now, 730);
-                    sent += 1;
-                }
+            if let Some(until) = window.held_until(now) {
+                now = until;
+            } else {
+                window.note_sent(now, 730);
+                sent += 1;
             }
         }
         assert_eq!(sent, 10);

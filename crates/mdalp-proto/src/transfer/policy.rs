@@ -248,7 +248,7 @@ fn soonest(lanes: &[LaneView]) -> Duration {
     let mut high = busy.map(|lane| lane.finishes_in(lane.chunks())).max().unwrap_or_default();
     let mut low = Duration::ZERO;
     // To within a thousandth.
-    while high - low > (high / 1024).max(Duration::from_micros(1)) {
+    while high.saturating_sub(low) > (high / 1024).max(Duration::from_micros(1)) {
         let end = (low + high) / 2;
         let done = lanes.iter().fold(0_u64, |done, lane| done.saturating_add(lane.done_by(end)));
         *if done >= total { &mut high } else { &mut low } = end;
