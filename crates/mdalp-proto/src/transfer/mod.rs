@@ -282,6 +282,7 @@ impl Transfer {
         {
             let transmit = self.transmission(at, send);
             self.outbox.push_back(transmit);
+            self.extras[at].next_probe = now + self.probe_interval();
         }
     }
 
