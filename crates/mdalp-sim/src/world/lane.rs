@@ -176,8 +176,9 @@ impl LaneCheck {
             self.unproven += 1;
             truth.i09_unproven(self.unproven, in_flight, now - first);
         }
-        // With nothing in flight it is a question to a suspect.
-        let asks = transmit.attempt > 1 && in_flight == 0;
+        // With nothing in flight it is a question to a suspect; but what waited to be sent when it
+        // became one still leaves.
+        let asks = transmit.attempt > 1 && in_flight == 0 && self.changed < local;
         if let Some(last) = self.last_sent.replace(local)
             && asks
             && transfer.state(lane) == LaneState::Suspect
