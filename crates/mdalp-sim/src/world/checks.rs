@@ -408,7 +408,7 @@ impl Truth {
         self.check(waited >= before, 22, || format!("resent after {waited:?}, not {before:?}"));
     }
 
-    /// 22: a receiver that does not answer is asked no more than once in 3 s.
+    /// 22: a receiver that does not answer is asked about every 3 s at most.
     pub(crate) fn i22_suspect_is_asked_rarely(&mut self, after: Duration, least: Duration) {
         self.check(after >= least, 22, || format!("a suspect is asked again after {after:?}"));
     }

@@ -343,7 +343,8 @@ impl Client {
             }
             truth.i26_acked_is_not_resent(transfer.acked().contains(seq), seq);
             let local = self.process.local(net.now);
-            let pause = self.setup.transfer.rto.max;
+            // A timeout that has not yet grown to its maximum may have been the last transmission.
+            let pause = self.setup.transfer.rto.max / 2;
             let again = self.lanes[lane].sends(truth, transfer, &transmit, (net.now, local), pause);
             self.data.resize((transmit.range.end - transmit.range.start) as usize, 0);
             payload::fill(self.payload_seed, transmit.range.start, &mut self.data);
