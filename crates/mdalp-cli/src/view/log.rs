@@ -92,13 +92,14 @@ impl Log {
                 format!("{} has been silent for {seconds} s", self.who(address))
             }
             Kind::Replan { from, to, chunks, reason } => {
-                let chunks = text::count(*chunks, "chunk");
+                let go = if *chunks == 1 { "goes" } else { "go" };
                 let also = if *reason == "overdue" { "also" } else { "now" };
-                format!("{chunks} of {} {also} go to {} ({reason})", self.who(from), self.who(to))
+                let chunks = text::count(*chunks, "chunk");
+                format!("{chunks} of {} {also} {go} to {} ({reason})", self.who(from), self.who(to))
             }
             Kind::Prediction { policies } => return policies.iter().map(predicted).collect(),
             Kind::Repair { chunks } => {
-                format!("the servers miss {}, which go again", text::count(*chunks, "chunk"))
+                format!("the servers miss {}, to be sent again", text::count(*chunks, "chunk"))
             }
             Kind::Receipt { bytes, blake3, .. } => {
                 format!(
