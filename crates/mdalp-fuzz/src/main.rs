@@ -1,12 +1,12 @@
 //! Runs every fuzz target for a while and says what came of it.
 //!
 //! ```text
-//! cargo run -p mdalp-fuzz -- [SECONDS [JOBS]]
+//! cargo run -p mdalp-fuzz -- [SECONDS [JOBS [SEED]]]
 //! ```
 //!
 //! Needs a nightly compiler and `cargo install cargo-fuzz`; without them it says so and runs nothing.
-//! New inputs stay in `fuzz/target/corpus`, findings in `fuzz/artifacts`. Ends with 1 if a target found
-//! something.
+//! New inputs stay in `fuzz/target/corpus`, findings in `fuzz/artifacts`. With a seed other than 0, a
+//! fresh clone tries the same inputs each time. Ends with 1 if a target found something.
 
 use mdalp_fuzz::TARGETS;
 use std::path::{Path, PathBuf};
@@ -29,12 +29,13 @@ struct Row {
 fn main() -> ExitCode {
     let numbers: Result<Vec<usize>, _> =
         std::env::args().skip(1).map(|word| word.parse()).collect();
-    let (seconds, jobs) = match numbers.as_deref() {
-        Ok([]) => (60, 1),
-        Ok(&[seconds]) => (seconds, 1),
-        Ok(&[seconds, jobs]) => (seconds, jobs.max(1)),
+    let (seconds, jobs, seed) = match numbers.as_deref() {
+        Ok([]) => (60, 1, 0),
+        Ok(&[seconds]) => (seconds, 1, 0),
+        Ok(&[seconds, jobs]) => (seconds, jobs.max(1), 0),
+        Ok(&[seconds, jobs, seed]) => (seconds, jobs.max(1), seed),
         _ => {
-            eprintln!("usage: mdalp-fuzz [SECONDS [JOBS]]");
+            eprintln!("usage: mdalp-fuzz [SECONDS [JOBS [SEED]]]");
             return ExitCode::from(2);
         }
     };
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some(&(name, _)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let row = run(&root, name, seconds);
+                    let row = run(&root, name, seconds, seed);
                     rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(row);
                 }
             });
@@ -88,7 +89,7 @@ fn has_fuzzer(root: &Path) -> bool {
     fuzz(root).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-fn run(root: &Path, name: &'static str, seconds: usize) -> Row {
+fn run(root: &Path, name: &'static str, seconds: usize, seed: usize) -> Row {
     let corpus = root.join("fuzz/corpus").join(name);
     let new: PathBuf = root.join("fuzz/target/corpus").join(name);
     let made = std::fs::create_dir_all(&new);
@@ -96,7 +97,7 @@ fn run(root: &Path, name: &'static str, seconds: usize) -> Row {
         .args(["run", name])
         .args([&new, &corpus])
         .args(["--", "-rss_limit_mb=512", "-timeout=10", "-print_final_stats=1"])
-        .arg(format!("-max_total_time={seconds}"))
+        .args([format!("-max_total_time={seconds}"), format!("-seed={seed}")])
         .arg(format!("-dict={}", root.join("fuzz/mdalp.dict").display()))
         .output();
     let (text, good) = match (made, output) {
