@@ -48,9 +48,9 @@ pub use log::{
 pub use reader::Reader;
 pub use traits::{AssembleError, Assembled, ChunkLog, Query, Store, Transactions, assemble};
 pub use types::{
-    AppendError, AppendResult, Appended, Durability, NewChunk, ReadError, Receipt, ReceiverId,
-    ReceiverName, Release, Share, State, StoreError, TransactionInfo, TransactionSummary,
-    UnixMillis,
+    AppendError, AppendResult, Appended, Crowding, Durability, NewChunk, ReadError, Receipt,
+    ReceiverId, ReceiverName, Release, Share, State, StoreError, TransactionInfo,
+    TransactionSummary, Unfinished, UnixMillis,
 };
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};

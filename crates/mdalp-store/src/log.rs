@@ -2,15 +2,17 @@
 //!
 //! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
 //! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
-//! - [`index`], [`catalog`] and [`fresh`]: what is held, in memory. [`chunks`]: reading it.
+//! - [`index`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
+//!   may be. [`chunks`]: reading it.
 //! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments.
 //!
 //! One writer: appends take a mutex, write one contiguous piece for each batch and flush it once.
 //! Nothing is ever changed in place but zeros after the last record. Reading holds the mutex only to
 //! look up where the chunks are.
 //!
-//! Memory: about 20 bytes for each chunk of the segment being written, nothing for each chunk of a sealed
-//! one; ranges and shares for each transaction. What was written last is counted later, by the
+//! Memory: about 20 bytes for each chunk of the segment being written, of which there are at most half
+//! a million; nothing for each chunk of a sealed one; ranges and shares for each transaction, within
+//! [`Limits`]. What was written last is counted later, by the
 //! thousand ([`fresh`]), and in any case before anybody asks. Disk: a segment is removed when all transactions in it
 //! are released. Live remnants are **not** copied forward, so one old open transaction pins its
 //! segments.
@@ -18,6 +20,7 @@
 mod catalog;
 mod chunks;
 mod codec;
+mod crowd;
 mod footer;
 mod format;
 mod fresh;
@@ -26,6 +29,7 @@ mod open;
 mod records;
 mod roll;
 mod scan;
+mod share;
 mod verify;
 mod write;
 
@@ -44,8 +48,8 @@ use self::scan::Contents;
 use crate::disk::Disk;
 use crate::traits::{ChunkLog, Query, Transactions};
 use crate::types::{
-    AppendResult, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName, Release,
-    StoreError, TransactionInfo, TransactionSummary, UnixMillis,
+    AppendResult, Crowding, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName,
+    Release, StoreError, TransactionInfo, TransactionSummary, Unfinished, UnixMillis,
 };
 
 /// How a [`SegmentLog`] behaves.
@@ -56,7 +60,7 @@ pub struct Options {
     /// Size at which a segment is sealed; default 64 MiB, brought into 4 KiB to 1 GiB. Smaller ones free
     /// space sooner and are scanned faster after a crash; each costs a stall when it is sealed.
     pub segment_bytes: u64,
-    /// What to leave free.
+    /// What to leave free of the disk, and what to take of the memory.
     pub limits: Limits,
     /// Marks the segments of a new store; an existing one keeps its own. Draw it at random: it keeps
     /// chunks from being mistaken for records.
@@ -75,24 +79,41 @@ impl Options {
     }
 }
 
-/// Disk space to leave free (F28). Looked at once for each segment and every 8 MiB.
+/// Disk space to leave free (F28), looked at once for each segment and every 8 MiB; and memory that
+/// unfinished transactions may take (H45, H46).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// No new transactions below this, or below a tenth of the disk if that is less. Default 1 GiB.
     pub min_free_for_new: u64,
     /// No chunks below this. Default 256 MiB.
     pub min_free_for_append: u64,
+    /// Ranges of all transactions together, without the first one of each. Beyond it a chunk that would
+    /// open a range is refused if its transaction has 32. Default 262,144, which is 4 MiB to 8 MiB.
+    pub ranges: usize,
+    /// Transactions that nobody began and that were never whole. Beyond it no more are begun by chunks.
+    /// Default 16,384.
+    pub unannounced: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { min_free_for_new: 1 << 30, min_free_for_append: 256 << 20 }
+        Self {
+            min_free_for_new: 1 << 30,
+            min_free_for_append: 256 << 20,
+            ranges: 262_144,
+            unannounced: 16_384,
+        }
     }
 }
 
 impl Limits {
-    /// For tests and disks of known size: leave nothing free.
-    pub const NONE: Self = Self { min_free_for_new: 0, min_free_for_append: 0 };
+    /// For tests: no limits.
+    pub const NONE: Self = Self {
+        min_free_for_new: 0,
+        min_free_for_append: 0,
+        ranges: usize::MAX,
+        unannounced: usize::MAX,
+    };
 }
 
 /// A place in the log whose checksum does not hold. What it held is asked for again.
@@ -208,6 +229,7 @@ struct Spare<F> {
 
 #[derive(Debug)]
 struct Inner<F> {
+    limits: Limits,
     catalog: Catalog<F>,
     fresh: fresh::Fresh,
     /// Of one piece: places of the transactions, and how many chunks of each there are in a row.
@@ -227,6 +249,8 @@ struct Active {
     number: u64,
     seed: u32,
     end: u64,
+    /// How many chunks it has.
+    chunks: usize,
     /// How far room is allocated: beyond it a write could fail, and that would poison the log.
     limit: u64,
     /// All but the parts, which the catalog has.
@@ -312,6 +336,14 @@ impl<D: Disk> Transactions for SegmentLog<D> {
 impl<D: Disk> Query for SegmentLog<D> {
     fn list(&self) -> Result<Vec<TransactionSummary>, ReadError> {
         Ok(self.inner().catalog.list())
+    }
+
+    fn unfinished(&self) -> Result<Vec<Unfinished>, ReadError> {
+        Ok(self.inner().catalog.unfinished())
+    }
+
+    fn crowding(&self) -> Crowding {
+        self.inner().catalog.crowd.of(&self.options.limits)
     }
 
     fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError> {

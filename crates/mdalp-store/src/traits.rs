@@ -10,8 +10,8 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 
 use crate::types::{
-    AppendResult, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName, Release,
-    StoreError, TransactionInfo, TransactionSummary, UnixMillis,
+    AppendResult, Crowding, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName,
+    Release, State, StoreError, TransactionInfo, TransactionSummary, Unfinished, UnixMillis,
 };
 
 /// Takes chunks.
@@ -65,6 +65,17 @@ pub trait Transactions: Send + Sync {
 pub trait Query: Send + Sync {
     /// All transactions, by ascending id. Released ones stay until their space is reclaimed.
     fn list(&self) -> Result<Vec<TransactionSummary>, ReadError>;
+
+    /// Those in [`State::Open`], by ascending id, without copying what each of them holds.
+    fn unfinished(&self) -> Result<Vec<Unfinished>, ReadError> {
+        let all = self.list()?;
+        Ok(all.iter().filter(|one| one.state == State::Open).map(Unfinished::from).collect())
+    }
+
+    /// How near the limits for unfinished transactions are; nothing if the engine has none.
+    fn crowding(&self) -> Crowding {
+        Crowding::default()
+    }
 
     /// One transaction.
     fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError>;

@@ -67,6 +67,10 @@ pub enum AppendError {
     /// No space. Intake opens again by itself when there is some (F28).
     #[error("the store is full")]
     Full,
+    /// Unfinished transactions take as much memory as they may: no new ones are begun by chunks, and
+    /// those with gaps get no more of them ([`Limits`](crate::Limits)). Other chunks are taken.
+    #[error("too many transactions are unfinished, or have too many gaps")]
+    Crowded,
     /// A write or flush failed: nothing is accepted until the store is opened anew (F30).
     #[error("the store failed earlier and takes no more")]
     Poisoned,
@@ -156,8 +160,9 @@ pub struct Share {
     pub chunks: u64,
     /// How many payload bytes.
     pub bytes: u64,
-    /// Which. Holds at most [`Share::MAX_RANGES`] ranges a receiver; chunks that would open more are
-    /// counted above but not listed (a hostile sender could alternate receivers).
+    /// Which. Holds at most [`Share::MAX_RANGES`] ranges a receiver, and fewer if all transactions
+    /// have many; chunks that would open more are counted above but not listed (a hostile sender
+    /// could alternate receivers).
     pub ranges: RangeSet,
 }
 
@@ -187,6 +192,43 @@ pub struct TransactionSummary {
     pub last_append: Option<UnixMillis>,
     /// The newest receipt, also if late chunks have outdated it.
     pub receipt: Option<Receipt>,
+}
+
+/// A transaction in [`State::Open`], in short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unfinished {
+    /// Which.
+    pub tid: TransactionId,
+    /// When it began; `None` if chunks came without a record of that.
+    pub begun: Option<UnixMillis>,
+    /// When the last new chunk came.
+    pub last_append: Option<UnixMillis>,
+    /// In how many separate ranges its chunks are.
+    pub ranges: usize,
+    /// Whether these are one that begins with 0.
+    pub gapless: bool,
+}
+
+impl From<&TransactionSummary> for Unfinished {
+    fn from(summary: &TransactionSummary) -> Self {
+        Self {
+            tid: summary.tid,
+            begun: summary.info.as_ref().map(|info| info.begun),
+            last_append: summary.last_append,
+            ranges: summary.ranges.range_count(),
+            gapless: summary.ranges.contiguous_from_zero().is_some(),
+        }
+    }
+}
+
+/// How much of what unfinished transactions may take of the memory is taken, in thousandths. Beyond
+/// 1,000, chunks are refused as [`AppendError::Crowded`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Crowding {
+    /// Of the ranges.
+    pub ranges: u32,
+    /// Of the transactions that nobody began.
+    pub transactions: u32,
 }
 
 /// Why something other than a chunk was not recorded.

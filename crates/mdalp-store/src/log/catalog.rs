@@ -4,20 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::tidmap::TidMap;
 
-use super::Damage;
 use super::chunks::{Chunks, Source};
+use super::crowd::Crowd;
 use super::format::{HEADER, Header, SegmentId, kind};
 use super::index::{Index, Slice};
+use super::share::Shares;
+use super::{Damage, Limits};
 use crate::disk::{DiskFile, read_exact_at};
 use crate::types::{
-    ReadError, Receipt, ReceiverId, ReceiverName, Release, Share, State, TransactionInfo,
-    TransactionSummary, UnixMillis,
+    ReadError, Receipt, ReceiverId, ReceiverName, Release, State, TransactionInfo,
+    TransactionSummary, Unfinished, UnixMillis,
 };
 
 /// What is known of a transaction: from one segment, or from all.
@@ -28,8 +31,9 @@ pub(super) struct Facts {
     pub(super) release: Option<Release>,
     pub(super) last_append: Option<UnixMillis>,
     pub(super) bytes: u64,
+    /// Of a part with an index in memory: nothing, the index knows.
     pub(super) held: RangeSet,
-    pub(super) shares: Vec<Share>,
+    pub(super) shares: Shares,
 }
 
 impl Facts {
@@ -40,32 +44,14 @@ impl Facts {
         self.last_append = self.last_append.max(Some(now)).max(begun);
     }
 
-    /// Counts a chunk that was entered into `held`.
-    pub(super) fn count_chunk(&mut self, seq: u64, len: u64, receiver: ReceiverId) {
+    /// Counts a chunk that is held.
+    pub(super) fn count_chunk(&mut self, len: u64, receiver: ReceiverId) {
         self.bytes += len;
-        let share = self.share(receiver);
-        share.chunks += 1;
-        share.bytes += len;
-        if share.ranges.range_count() < Share::MAX_RANGES || !share.ranges.would_open_range(seq) {
-            share.ranges.insert(seq);
-        }
+        self.shares.count(receiver, len);
     }
 
-    fn share(&mut self, receiver: ReceiverId) -> &mut Share {
-        let at = match self.shares.binary_search_by_key(&receiver, |share| share.receiver) {
-            Ok(at) => at,
-            Err(at) => {
-                // Most transactions have one or two, and there are many transactions.
-                self.shares.reserve_exact(1);
-                self.shares.insert(at, Share { receiver, ..Share::default() });
-                at
-            }
-        };
-        &mut self.shares[at]
-    }
-
-    /// Adds what a later segment says.
-    fn merge(&mut self, later: &Self) {
+    /// Adds what a later segment says, of which `held` is held there.
+    fn merge(&mut self, later: &Self, held: &RangeSet, most_listed: usize) {
         if self.info.is_none() {
             self.info.clone_from(&later.info);
         }
@@ -75,17 +61,17 @@ impl Facts {
         self.release = later.release.or(self.release);
         self.last_append = self.last_append.max(later.last_append);
         self.bytes += later.bytes;
-        self.held.union_with(&later.held);
-        for share in &later.shares {
-            let mine = self.share(share.receiver);
-            mine.chunks += share.chunks;
-            mine.bytes += share.bytes;
-            for range in share.ranges.iter() {
-                if mine.ranges.range_count() < Share::MAX_RANGES {
-                    mine.ranges.insert_range(range);
-                }
-            }
+        self.shares.merge(&self.held, &later.shares, held, most_listed);
+        self.held.union_with(held);
+        if self.release.is_some() {
+            self.forget_ranges();
         }
+    }
+
+    /// For a transaction that is released: nobody asks any more which chunks it had.
+    pub(super) fn forget_ranges(&mut self) {
+        self.held = RangeSet::new();
+        self.shares.forget_ranges();
     }
 
     pub(super) fn state(&self) -> State {
@@ -168,21 +154,37 @@ pub(crate) struct Catalog<F> {
     pub(super) transactions: TidMap<Transaction>,
     pub(crate) receivers: Vec<ReceiverName>,
     pub(super) segments: BTreeMap<u64, Segment<F>>,
+    pub(super) crowd: Crowd,
 }
 
 impl<F: DiskFile> Catalog<F> {
     pub(super) fn new() -> Self {
-        Self { transactions: TidMap::default(), receivers: Vec::new(), segments: BTreeMap::new() }
+        Self {
+            transactions: TidMap::default(),
+            receivers: Vec::new(),
+            segments: BTreeMap::new(),
+            crowd: Crowd::default(),
+        }
     }
 
     /// Adds a segment that is later than all others.
-    pub(super) fn absorb(&mut self, mut segment: Segment<F>) {
+    pub(super) fn absorb(&mut self, mut segment: Segment<F>, limits: &Limits) {
         let number = segment.id.number;
-        for (&tid, part) in &segment.parts {
+        for (&tid, part) in &mut segment.parts {
             let transaction = self.transactions.get_or_default(tid);
+            let known = !transaction.segments.is_empty();
             transaction.segments.push(number);
-            if let Some(facts) = &part.facts {
-                transaction.facts.merge(facts);
+            let Some(later) = &mut part.facts else { continue };
+            let facts = &mut transaction.facts;
+            if known {
+                self.crowd.leave(facts);
+            }
+            let held = mem::take(&mut later.held);
+            let held = if part.index.disk.is_some() { held } else { part.index.memory.held() };
+            facts.merge(later, &held, self.crowd.most_listed(limits));
+            self.crowd.enter(facts);
+            if part.index.disk.is_none() {
+                self.crowd.listed_changed(0, later.shares.range_count());
             }
         }
         segment.forget();
@@ -196,6 +198,7 @@ impl<F: DiskFile> Catalog<F> {
             let Some(transaction) = self.transactions.get_mut(tid) else { continue };
             transaction.segments.retain(|&other| other != number);
             if transaction.segments.is_empty() {
+                self.crowd.leave(&transaction.facts);
                 self.transactions.remove(tid);
             }
         }
@@ -224,6 +227,18 @@ impl<F: DiskFile> Catalog<F> {
 
     pub(crate) fn summary(&self, tid: TransactionId) -> Option<TransactionSummary> {
         Some(summary(tid, &self.transactions.get(tid)?.facts))
+    }
+
+    pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
+        let open = self.transactions.iter().filter(|(_, one)| one.facts.state() == State::Open);
+        open.map(|(tid, Transaction { facts, .. })| Unfinished {
+            tid,
+            begun: facts.info.as_ref().map(|info| info.begun),
+            last_append: facts.last_append,
+            ranges: facts.held.range_count(),
+            gapless: facts.held.contiguous_from_zero().is_some(),
+        })
+        .collect()
     }
 
     pub(crate) fn list(&self) -> Vec<TransactionSummary> {
@@ -259,10 +274,10 @@ fn summary(tid: TransactionId, facts: &Facts) -> TransactionSummary {
         tid,
         state: facts.state(),
         info: facts.info.as_deref().cloned(),
-        chunks: facts.held.len(),
+        chunks: if facts.release.is_some() { facts.shares.chunks() } else { facts.held.len() },
         bytes: facts.bytes,
         ranges: facts.held.clone(),
-        shares: facts.shares.clone(),
+        shares: facts.shares.listed(&facts.held),
         last_append: facts.last_append,
         receipt: facts.receipt.as_deref().copied(),
     }

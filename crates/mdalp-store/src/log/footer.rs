@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::io;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ranges::RangeSet;
 
 use super::catalog::{Facts, Part};
 use super::codec::{Put, Take, release_byte};
 use super::format::{HEADER, Header, SegmentId, kind};
-use super::index::{Index, Slice};
+use super::index::{Entry, Index, Slice};
 use super::scan::Contents;
+use super::share::Shares;
 use super::{Damage, DamageKind};
 use crate::disk::{DiskFile, read_exact_at, write_all_at};
 use crate::types::{ReceiverId, Share, UnixMillis};
@@ -32,15 +34,22 @@ pub(super) fn seal(
     durable: bool,
     contents: &Contents,
 ) -> io::Result<BTreeMap<TransactionId, Slice>> {
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(contents.chunks() * Entry::LEN);
     let mut slices = BTreeMap::new();
+    let mut parts = Vec::new();
     for (&tid, part) in &contents.parts {
         let start = at + (HEADER + entries.len()) as u64;
-        let sorted = part.index.memory.to_sorted();
-        for entry in &sorted {
+        let mut held = RangeSet::new();
+        for entry in part.index.memory.to_sorted() {
             entries.extend_from_slice(&entry.encode());
+            held.insert(entry.seq);
         }
-        slices.insert(tid, Slice { at: start, count: sorted.len() as u32 });
+        let slice = Slice { at: start, count: part.index.memory.len() as u32 };
+        slices.insert(tid, slice);
+        parts.number(tid.0.to_be_bytes());
+        parts.number(slice.at.to_be_bytes());
+        parts.number(slice.count.to_be_bytes());
+        put_facts(&mut parts, part.facts.as_deref().unwrap_or(&Facts::default()), &held);
     }
     let mut body = Vec::new();
     body.number([u8::from(durable)]);
@@ -50,13 +59,8 @@ pub(super) fn seal(
         body.receiver(receiver);
     });
     put_list(&mut body, contents.damage.iter(), put_damage);
-    put_list(&mut body, contents.parts.iter(), |body, (tid, part)| {
-        let slice = slices.get(tid).copied().unwrap_or(Slice { at, count: 0 });
-        body.number(tid.0.to_be_bytes());
-        body.number(slice.at.to_be_bytes());
-        body.number(slice.count.to_be_bytes());
-        put_facts(body, part.facts.as_deref().unwrap_or(&Facts::default()));
-    });
+    body.number((slices.len() as u32).to_be_bytes());
+    body.append(&mut parts);
 
     let mut bytes = Vec::with_capacity(entries.len() + body.len() + 3 * HEADER);
     Header::of(kind::INDEX, 0, 0, 0, &entries).encode(id.seed(), &entries, &mut bytes);
@@ -133,14 +137,14 @@ fn put_damage(body: &mut Vec<u8>, damage: &Damage) {
     });
 }
 
-fn put_facts(body: &mut Vec<u8>, facts: &Facts) {
+fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet) {
     put_option(body, facts.info.as_deref(), Put::info);
     put_option(body, facts.receipt.as_deref(), Put::receipt);
     put_option(body, facts.release, |body, why| body.number([release_byte(why)]));
     put_option(body, facts.last_append, |body, at| body.number(at.0.to_be_bytes()));
     body.number(facts.bytes.to_be_bytes());
-    body.ranges(&facts.held);
-    put_list(body, facts.shares.iter(), |body, share| {
+    body.ranges(held);
+    put_list(body, facts.shares.listed(held).iter(), |body, share| {
         body.number(share.receiver.0.to_be_bytes());
         body.number(share.chunks.to_be_bytes());
         body.number(share.bytes.to_be_bytes());
@@ -187,14 +191,14 @@ fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
         last_append: take.option(|take| take.u64().map(UnixMillis))?,
         bytes: take.u64()?,
         held: take.ranges()?,
-        shares: take.list(|take| {
+        shares: Shares::new(take.list(|take| {
             Some(Share {
                 receiver: ReceiverId(take.u16()?),
                 chunks: take.u64()?,
                 bytes: take.u64()?,
                 ranges: take.ranges()?,
             })
-        })?,
+        })?),
     };
     Some((tid, Part { facts: Some(Box::new(facts)), index }))
 }

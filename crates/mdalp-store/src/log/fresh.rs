@@ -10,7 +10,7 @@ use std::mem;
 use mdalp_proto::tidmap::Place;
 
 use super::Inner;
-use super::catalog::Transaction;
+use super::catalog::{Catalog, Transaction};
 use super::index::Entry;
 use super::scan::open_part;
 use crate::disk::DiskFile;
@@ -63,13 +63,19 @@ impl Fresh {
 impl<F: DiskFile> Inner<F> {
     /// Counts them. To be called before anything is asked, removed, or written to another segment.
     pub(super) fn count(&mut self) {
-        let Self { catalog, fresh: Fresh { chunks, places }, active, .. } = self;
+        self.count_before(&[]);
+    }
+
+    /// The same while those chunks of `piece` that are in `order` are held but not written.
+    pub(super) fn count_before(&mut self, piece: &[NewChunk<'_>]) {
+        let Self { catalog, fresh: Fresh { chunks, places }, active, limits, order, .. } = self;
+        let order = if piece.is_empty() { &[][..] } else { &order[..] };
+        let Catalog { transactions, segments: all_segments, crowd, .. } = catalog;
         let Some(active) = active else { return };
-        let Some(segment) = catalog.segments.get_mut(&active.number) else { return };
+        let Some(segment) = all_segments.get_mut(&active.number) else { return };
         let mut run = Vec::new();
         for place in places.drain(..) {
-            let Some((tid, Transaction { facts, segments, newest })) =
-                catalog.transactions.in_place(place)
+            let Some((tid, Transaction { facts, segments, newest })) = transactions.in_place(place)
             else {
                 continue;
             };
@@ -82,12 +88,32 @@ impl<F: DiskFile> Inner<F> {
                 segments.push(active.number);
             }
             let (part, index) = open_part(&mut segment.parts, tid);
+            let most = crowd.most_listed(limits);
+            let before = facts.shares.range_count() + part.shares.range_count();
+            let receivers = || run.iter().map(|chunk: &&Chunk| chunk.receiver);
+            let keep = facts.shares.keep_ranges(receivers(), || {
+                let mut held = facts.held.clone();
+                for chunk in &run {
+                    held.remove(chunk.entry.seq);
+                }
+                for &(_, at) in order.iter().filter(|&&(other, _)| other == place) {
+                    held.remove(piece[at as usize].seq.0);
+                }
+                held
+            });
+            let keep_part = keep && part.shares.keep_ranges(receivers(), || index.held());
             for &Chunk { entry, len, receiver, .. } in run.drain(..).rev() {
-                facts.count_chunk(entry.seq, len.into(), receiver);
-                part.held.insert(entry.seq);
-                part.count_chunk(entry.seq, len.into(), receiver);
+                facts.count_chunk(len.into(), receiver);
+                part.count_chunk(len.into(), receiver);
+                if keep {
+                    facts.shares.list(receiver, entry.seq, most);
+                }
+                if keep_part {
+                    part.shares.list(receiver, entry.seq, most);
+                }
                 index.push(entry);
             }
+            crowd.listed_changed(before, facts.shares.range_count() + part.shares.range_count());
             facts.came(facts.last_append.unwrap_or_default());
             part.last_append = facts.last_append;
         }

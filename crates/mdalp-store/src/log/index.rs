@@ -5,6 +5,8 @@
 
 use std::io;
 
+use mdalp_proto::ranges::RangeSet;
+
 use crate::disk::{DiskFile, read_exact_at};
 
 /// One chunk: 16 bytes, in memory and on disk.
@@ -70,10 +72,23 @@ impl MemoryIndex {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn to_sorted(&self) -> Vec<Entry> {
         let mut entries = self.entries.clone();
         entries.sort_by_key(|entry| entry.seq);
         entries
+    }
+
+    /// The chunks that have entries.
+    pub(super) fn held(&self) -> RangeSet {
+        let mut held = RangeSet::new();
+        for entry in self.to_sorted() {
+            held.insert(entry.seq);
+        }
+        held
     }
 }
 

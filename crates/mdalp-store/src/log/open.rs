@@ -14,8 +14,8 @@ use super::fresh::Fresh;
 use super::scan::{Contents, Scan, scan, used};
 use super::write::Room;
 use super::{
-    Active, Damage, DamageKind, Inner, OpenError, Options, Poison, Recovery, SegmentLog, Spare,
-    TornTail, footer,
+    Active, Damage, DamageKind, Inner, Limits, OpenError, Options, Poison, Recovery, SegmentLog,
+    Spare, TornTail, footer,
 };
 use crate::disk::{Access, Disk, DiskFile, is_full, write_all_at};
 use crate::types::{Durability, ReceiverId, ReceiverName, StoreError};
@@ -120,7 +120,7 @@ pub(crate) fn load_read_only<D: Disk>(
         let (segment, receivers) = segment_of(file, id, contents);
         damage.extend_from_slice(&segment.damage);
         catalog.learn(&receivers);
-        catalog.absorb(segment);
+        catalog.absorb(segment, &Limits::NONE);
     }
     Ok((catalog, damage))
 }
@@ -176,8 +176,9 @@ impl<D: Disk> Opening<'_, D> {
             .map_err(failed("writing the last segment again"))?;
         if continued {
             let receivers = contents.receivers.clone();
-            let mut active =
-                Active { number: id.number, seed: id.seed(), end: end as u64, limit, contents };
+            let chunks = contents.chunks();
+            let (number, seed, end) = (id.number, id.seed(), end as u64);
+            let mut active = Active { number, seed, end, chunks, limit, contents };
             let contents = Contents {
                 parts: mem::take(&mut active.contents.parts),
                 damage: mem::take(&mut active.contents.damage),
@@ -243,7 +244,7 @@ impl<D: Disk> SegmentLog<D> {
         for (segment, receivers) in settled.into_iter().rev() {
             opening.recovery.damage.extend_from_slice(&segment.damage);
             opening.catalog.learn(&receivers);
-            opening.catalog.absorb(segment);
+            opening.catalog.absorb(segment, &options.limits);
         }
         if opening.fsync {
             disk.sync_dir().map_err(failed("flushing the data directory"))?;
@@ -251,6 +252,7 @@ impl<D: Disk> SegmentLog<D> {
         let Opening { mut recovery, catalog, active, .. } = opening;
         recovery.damage.sort_unstable();
         let inner = Inner {
+            limits: options.limits,
             catalog,
             fresh: Fresh::default(),
             runs: Vec::new(),

@@ -93,7 +93,8 @@ impl<D: Disk> SegmentLog<D> {
             contents.receivers.insert(ReceiverId(at as u16), receiver.clone());
         }
         let limit = self.options.segment_bytes;
-        inner.active = Some(Active { number, seed: id.seed(), end: START, limit, contents });
+        inner.active =
+            Some(Active { number, seed: id.seed(), end: START, chunks: 0, limit, contents });
         if !inner.buf.is_empty() {
             self.write(inner)?;
         }
@@ -113,6 +114,9 @@ impl<D: Disk> SegmentLog<D> {
         match sealed {
             Ok(slices) => {
                 segment.sealed(&slices);
+                let listed = segment.parts.values().filter_map(|part| part.facts.as_ref());
+                let listed = listed.map(|facts| facts.shares.range_count()).sum();
+                inner.catalog.crowd.listed_changed(listed, 0);
                 segment.forget();
             }
             // Its chunks are safe, and found by scanning: only opening takes longer.

@@ -11,7 +11,7 @@ use super::codec::Take;
 use super::format::{HEADER, Header, START, SegmentId, kind};
 use super::index::{Entry, MemoryIndex};
 use super::{Damage, DamageKind};
-use crate::types::{ReceiverId, ReceiverName, UnixMillis};
+use crate::types::{ReceiverId, ReceiverName, Share, UnixMillis};
 
 /// What the records of one segment say.
 #[derive(Default, Debug)]
@@ -31,10 +31,15 @@ impl Contents {
             kind::CHUNK => {
                 let clock = self.clock;
                 let (facts, index) = self.part(tid);
-                if facts.held.insert(header.seq) {
+                if !facts.held.contains(header.seq) {
                     let receiver = ReceiverId(header.receiver);
+                    let keep = facts.shares.keep_ranges([receiver], || facts.held.clone());
+                    facts.held.insert(header.seq);
                     facts.came(clock);
-                    facts.count_chunk(header.seq, body.len() as u64, receiver);
+                    facts.count_chunk(body.len() as u64, receiver);
+                    if keep {
+                        facts.shares.list(receiver, header.seq, Share::MAX_RANGES);
+                    }
                     let offset = u32::try_from(offset).ok()?;
                     index.push(Entry { seq: header.seq, offset, crc: header.crc });
                 }
@@ -50,6 +55,11 @@ impl Contents {
             _ => return None,
         }
         Some(())
+    }
+
+    /// How many chunks there are, if the index is in memory.
+    pub(super) fn chunks(&self) -> usize {
+        self.parts.values().map(|part| part.index.memory.len()).sum()
     }
 
     fn part(&mut self, tid: TransactionId) -> (&mut Facts, &mut MemoryIndex) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mdalp_proto::tidmap::TidMap;
 
 use super::catalog::{Facts, Segment};
+use super::crowd::Crowd;
 use super::open::read_all;
 use super::scan::{Scan, scan};
 use super::{Damage, Inner, SegmentLog, footer};
@@ -94,9 +95,10 @@ fn verify_active<F: DiskFile>(inner: &mut Inner<F>) -> Result<bool, ReadError> {
 /// Adds all transactions up anew from their parts.
 fn count_again<F: DiskFile>(inner: &mut Inner<F>) -> Result<(), ReadError> {
     inner.catalog.transactions = TidMap::default();
+    inner.catalog.crowd = Crowd::default();
     for (_, mut segment) in mem::take(&mut inner.catalog.segments) {
         read_facts(&mut segment)?;
-        inner.catalog.absorb(segment);
+        inner.catalog.absorb(segment, &inner.limits);
     }
     Ok(())
 }

@@ -26,6 +26,9 @@ pub(super) enum Room {
 
 /// Look at the free space again after so many bytes.
 const ROOM_CHECK: u64 = 8 << 20;
+/// A segment has no more chunks: their index is in memory while it is written, and a full segment has
+/// that many of classic size.
+const MAX_CHUNKS: usize = 1 << 19;
 /// Chunks may be dated that much too early after a restart.
 const CLOCK_STEP: u64 = 1000;
 
@@ -87,11 +90,19 @@ impl<F: DiskFile> Inner<F> {
     /// Enters a fact into the transaction and into its part in the active segment.
     pub(super) fn note(&mut self, tid: TransactionId, enter: impl Fn(&mut Facts)) {
         let Some(active) = &self.active else { return };
-        let transaction = self.catalog.transactions.get_or_default(tid);
-        if transaction.segments.last() != Some(&active.number) {
-            transaction.segments.push(active.number);
+        let Catalog { transactions, crowd, .. } = &mut self.catalog;
+        let Transaction { facts, segments, .. } = transactions.get_or_default(tid);
+        if !segments.is_empty() {
+            crowd.leave(facts);
         }
-        enter(&mut transaction.facts);
+        if segments.last() != Some(&active.number) {
+            segments.push(active.number);
+        }
+        enter(facts);
+        if facts.release.is_some() {
+            facts.forget_ranges();
+        }
+        crowd.enter(facts);
         if let Some(segment) = self.catalog.segments.get_mut(&active.number) {
             enter(open_part(&mut segment.parts, tid).0);
         }
@@ -100,13 +111,20 @@ impl<F: DiskFile> Inner<F> {
     /// Enters the chunks of `piece` into what is held, and adds a result for each: `New` for those to
     /// be written now.
     fn take(&mut self, piece: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        let Self { catalog: Catalog { transactions, .. }, runs, order, room, .. } = self;
+        let Self { catalog: Catalog { transactions, crowd, .. }, runs, order, room, .. } = self;
+        let limits = &self.limits;
+        let refused = if *room < Room::All { AppendError::Full } else { AppendError::Crowded };
         // All look-ups before all else: the processor waits for the memory of several at a time.
         runs.clear();
         runs.extend(piece.chunk_by(|a, b| a.tid == b.tid).map(|run| {
             let tid = run[0].tid;
             let found = transactions.find(tid).or_else(|| {
-                (*room == Room::All).then(|| transactions.insert(tid, Transaction::default()))
+                let admitted = *room == Room::All && crowd.admits(limits);
+                admitted.then(|| {
+                    let new = Transaction::default();
+                    crowd.enter(&new.facts);
+                    transactions.insert(tid, new)
+                })
             });
             (found, run.len())
         }));
@@ -120,15 +138,20 @@ impl<F: DiskFile> Inner<F> {
             let Some((place, Transaction { facts, .. })) =
                 place.and_then(|place| Some((place, transactions.at(place, run[0].tid)?)))
             else {
-                results.extend(run.iter().map(|_| Err(AppendError::Full)));
+                results.extend(run.iter().map(|_| Err(refused)));
                 continue;
             };
             if facts.release.is_some() {
                 results.extend(run.iter().map(|_| Err(AppendError::Released)));
                 continue;
             }
+            let before = facts.held.range_count();
+            let most = crowd.most_ranges(limits);
             results.extend(run.iter().zip(start as u32..).map(|(chunk, at)| {
-                if facts.held.insert(chunk.seq.0) {
+                let held = &mut facts.held;
+                if held.range_count() >= most && held.would_open_range(chunk.seq.0) {
+                    Err(AppendError::Crowded)
+                } else if held.insert(chunk.seq.0) {
                     order.push((place, at));
                     Ok(Appended::New)
                 } else {
@@ -136,12 +159,13 @@ impl<F: DiskFile> Inner<F> {
                     Err(AppendError::Damaged)
                 }
             }));
+            crowd.held_changed(before, &facts.held);
         }
         bring_together(order);
         if all_new {
             return;
         }
-        self.count();
+        self.count_before(piece);
         for (at, chunk) in piece.iter().enumerate() {
             if results[first + at] == Err(AppendError::Damaged) {
                 results[first + at] = self.duplicate(chunk, piece[..at].iter());
@@ -233,11 +257,12 @@ impl<D: Disk> SegmentLog<D> {
     fn fitting(&self, inner: &Inner<D::File>, chunks: &[NewChunk<'_>]) -> usize {
         let Some(active) = &inner.active else { return 0 };
         let mut end = active.end + HEADER as u64;
+        let most = MAX_CHUNKS.saturating_sub(active.chunks);
         let fits = |chunk: &&NewChunk<'_>| {
             end += record_len(chunk);
             end <= active.intake_limit() && record_len(chunk) <= self.max_record()
         };
-        chunks.iter().take_while(fits).count()
+        chunks.iter().take(most).take_while(fits).count()
     }
 
     /// Appends chunks for which there is room, in one write.
@@ -253,15 +278,20 @@ impl<D: Disk> SegmentLog<D> {
         let first = results.len();
         inner.buf.clear();
         let clock = active.contents.clock;
-        if now < clock || now.0 - clock.0 >= CLOCK_STEP {
-            active.contents.clock = now;
+        let dated = now < clock || now.0 - clock.0 >= CLOCK_STEP;
+        if dated {
             Header::of(kind::CLOCK, 0, now.0, 0, &[]).encode(seed, &[], &mut inner.buf);
         }
         let offset = active.end + inner.buf.len() as u64;
         inner.take(piece, results);
+        let Some(active) = &mut inner.active else { return };
         if inner.order.is_empty() {
             return;
         }
+        if dated {
+            active.contents.clock = now;
+        }
+        active.chunks += inner.order.len();
         for &(_, at) in &inner.order {
             let NewChunk { tid, seq, receiver, crc, data } = piece[at as usize];
             debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
@@ -279,7 +309,7 @@ impl<D: Disk> SegmentLog<D> {
             inner.written(now, piece, offset);
             return;
         }
-        inner.count();
+        inner.count_before(piece);
         for &(place, at) in &inner.order {
             let chunk = &piece[at as usize];
             if let Some(transaction) = inner.catalog.transactions.at(place, chunk.tid) {

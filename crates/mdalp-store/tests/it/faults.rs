@@ -267,7 +267,8 @@ fn a_full_disk_closes_intake_and_room_opens_it() {
 fn low_space_refuses_new_transactions_first_and_chunks_later() {
     let disk = MemDisk::new();
     disk.set_capacity(Some(1 << 20));
-    let limits = Limits { min_free_for_new: 64 << 10, min_free_for_append: 32 << 10 };
+    let limits =
+        Limits { min_free_for_new: 64 << 10, min_free_for_append: 32 << 10, ..Limits::NONE };
     let log = open(&disk, Options { limits, ..fsync() });
     let mut results = Vec::new();
     let mut put = |tid, seq| {
