@@ -12,8 +12,8 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::wire::{Seal, Verdict};
 use mdalp_store::{
-    AssembleError, Assembled, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store,
-    StoreError, TransactionSummary, UnixMillis, assemble,
+    AssembleError, Assembled, Crowding, ReadError, Receipt, ReceiverId, ReceiverName, Release,
+    State, Store, StoreError, TransactionSummary, UnixMillis, assemble,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,13 @@ use std::time::Duration;
 /// A transaction that was assigned but never begun is released after this time: five times as long
 /// as its client waits for anything.
 const UNCLAIMED: Duration = Duration::from_secs(600);
+
+/// However crowded the store is, nothing is released before. A client gives up when it has had no ack
+/// for two minutes; and a calendar that is set by less than [`Calendar::LEAP`] is still trusted.
+const LEAST_PATIENCE: Duration = Duration::from_secs(120).saturating_add(Calendar::LEAP);
+
+/// What honest transactions have: a crowd of gaps hurries only those that have more.
+const FEW_RANGES: usize = 32;
 
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -94,8 +101,8 @@ pub(crate) fn spawn(
 
 fn open(store: &dyn Store, names: &[ReceiverName]) -> Result<Opened, StoreError> {
     let ids = names.iter().map(|name| store.declare_receiver(name)).collect::<Result<_, _>>()?;
-    let all = store.list().map_err(|_| StoreError::Unavailable)?;
-    let open = all.iter().filter(|t| t.state == State::Open && t.chunks > 0).map(|t| t.tid);
+    let all = store.unfinished().map_err(|_| StoreError::Unavailable)?;
+    let open = all.iter().filter(|one| one.ranges > 0).map(|one| one.tid);
     Ok(Opened { ids, open: open.collect() })
 }
 
@@ -200,26 +207,24 @@ fn sweep(
     trusted: Duration,
 ) -> Reply {
     let (mut closed, mut released) = (Vec::new(), Vec::new());
-    for summary in store.list().unwrap_or_default() {
-        if summary.state != State::Open {
-            continue;
-        }
-        let begun = summary.info.as_ref().map(|info| info.begun);
-        let Some(last) = summary.last_append.or(begun) else { continue };
+    let crowding = store.crowding();
+    for one in store.unfinished().unwrap_or_default() {
+        let Some(last) = one.last_append.or(one.begun) else { continue };
         let silent = Duration::from_millis(now.0.saturating_sub(last.0));
-        let patience = match (summary.chunks, begun) {
+        let patience = match (one.ranges, one.begun) {
             (0, _) => UNCLAIMED,
             (_, Some(_)) => keep.registered,
-            (_, None) => keep.unfinished,
+            (_, None) => hurried(keep.unfinished, one.ranges, crowding),
         };
         if silent >= quiet
-            && let Outcome::Closed(receipt) = close(store, &summary)
+            && one.gapless
+            && let Outcome::Closed(receipt) = inspect(store, one.tid)
         {
-            closed.push((summary.tid, receipt));
+            closed.push((one.tid, receipt));
         } else if silent.min(trusted) >= patience
-            && store.release(summary.tid, Release::Expired).is_ok()
+            && store.release(one.tid, Release::Expired).is_ok()
         {
-            released.push(summary.tid);
+            released.push(one.tid);
         }
     }
     if !released.is_empty()
@@ -228,6 +233,19 @@ fn sweep(
         tracing::warn!(%error, "space of released transactions was not given back");
     }
     Reply::Swept { closed, released }
+}
+
+/// How long a transaction with so many ranges may be silent: less than `patience` when the store has
+/// used more than half of what it keeps of unfinished transactions.
+fn hurried(patience: Duration, ranges: usize, crowding: Crowding) -> Duration {
+    // One with few ranges takes a place, but nothing of what many gaps take.
+    let used = if ranges > FEW_RANGES {
+        crowding.ranges.max(crowding.transactions)
+    } else {
+        crowding.transactions
+    };
+    let spared = patience.saturating_sub(LEAST_PATIENCE);
+    patience.saturating_sub(spared * used.clamp(500, 1000).saturating_sub(500) / 500)
 }
 
 /// Compares the calendar with a clock that cannot be set.

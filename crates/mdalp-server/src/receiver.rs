@@ -54,7 +54,8 @@ pub(crate) struct ReceiverSide {
     /// The other batch, unless the writer has it.
     spare: Option<Batch>,
     under_way: usize,
-    /// Transactions left the memory since the last sweep: it has to look for them.
+    /// Transactions left the memory since the last sweep, or the store was crowded: it has to look for
+    /// them.
     pub(crate) lost_sight: bool,
     /// The store's last refusal, for the log.
     pub(crate) refusal: Option<AppendError>,
@@ -177,6 +178,11 @@ impl ReceiverSide {
             let stored = match *result {
                 Ok(Appended::New) => Stored::New,
                 Ok(Appended::Duplicate { crc }) => Stored::Duplicate { crc: ChunkCrc(crc) },
+                Err(AppendError::Crowded) => {
+                    // What is silent for long makes room.
+                    self.lost_sight = true;
+                    Stored::Crowded
+                }
                 Err(error) => {
                     self.refusal = Some(error);
                     poisoned |= error == AppendError::Poisoned;

@@ -97,7 +97,7 @@ impl Receiver {
         let new = match stored {
             Stored::New => Some(true),
             Stored::Duplicate { .. } => Some(false),
-            Stored::Failed => None,
+            Stored::Failed | Stored::Crowded => None,
         };
         if self.table.answered(now, append, new, &self.config) {
             self.events.push_back(Event::Active { tid });
@@ -114,6 +114,10 @@ impl Receiver {
             }
             Stored::Failed => {
                 self.counters.drop_not_stored += 1;
+                return;
+            }
+            Stored::Crowded => {
+                self.counters.drop_crowded += 1;
                 return;
             }
         };

@@ -17,7 +17,7 @@ struct World {
     receiver: Receiver,
     now: Instant,
     stored: BTreeMap<(u64, u64), Vec<u8>>,
-    store_fails: bool,
+    refusal: Option<Stored>,
     appends: usize,
 }
 
@@ -27,7 +27,7 @@ impl World {
             receiver: Receiver::new(config),
             now: Instant::ZERO,
             stored: BTreeMap::new(),
-            store_fails: false,
+            refusal: None,
             appends: 0,
         }
     }
@@ -36,8 +36,8 @@ impl World {
         let data = &datagram[append.data.clone()];
         assert_eq!(append.crc, ChunkCrc::of(append.tid, append.seq, data));
         self.appends += 1;
-        if self.store_fails {
-            return Stored::Failed;
+        if let Some(refusal) = self.refusal {
+            return refusal;
         }
         if let Some(held) = self.stored.get(&(append.tid.0, append.seq.0)) {
             return Stored::Duplicate { crc: ChunkCrc::of(append.tid, append.seq, held) };
@@ -159,10 +159,14 @@ fn f16_nothing_is_lost_by_forgetting_everything() {
 #[test]
 fn f28_f30_what_the_store_refuses_is_not_acknowledged_and_can_be_sent_again() {
     let mut world = World::new(Config::default());
-    world.store_fails = true;
-    assert_eq!(world.chunk(CLIENT, TID, 0), None);
-    assert_eq!(world.count("drop_not_stored"), 1);
-    world.store_fails = false;
+    for (refusal, counter) in
+        [(Stored::Failed, "drop_not_stored"), (Stored::Crowded, "drop_crowded")]
+    {
+        world.refusal = Some(refusal);
+        assert_eq!(world.chunk(CLIENT, TID, 0), None);
+        assert_eq!(world.count(counter), 1);
+    }
+    world.refusal = None;
     assert!(world.chunk(CLIENT, TID, 0).is_some());
 }
 

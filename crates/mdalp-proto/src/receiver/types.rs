@@ -46,6 +46,8 @@ pub enum Stored {
     },
     /// It is not durable, and gets no ack.
     Failed,
+    /// The same, because the store keeps no more transactions, or no more gaps of this one.
+    Crowded,
 }
 
 /// An ack to send.
@@ -191,7 +193,10 @@ counters! {
         drop_restless,
         /// Chunks that would have opened one range too many.
         drop_ranges,
-        /// Chunks that the store did not take.
+        /// Chunks that the store had no memory for: too many transactions are unfinished, or have too
+        /// many gaps.
+        drop_crowded,
+        /// Chunks that the store did not take for another reason.
         drop_not_stored,
     }
 }

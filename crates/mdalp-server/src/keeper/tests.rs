@@ -33,7 +33,11 @@ fn append(store: &dyn Store, tid: TransactionId, seqs: &[u64]) {
 
 /// Three transactions at time zero: two with a gap, of which one was announced; one without chunks.
 fn store() -> SegmentLog<MemDisk> {
-    let options = Options { limits: Limits::NONE, ..Options::new(7) };
+    store_with(Limits::NONE)
+}
+
+fn store_with(limits: Limits) -> SegmentLog<MemDisk> {
+    let options = Options { limits, ..Options::new(7) };
     let store = SegmentLog::open(MemDisk::default(), options).unwrap();
     let info = TransactionInfo { begun: at(Duration::ZERO), ..TransactionInfo::default() };
     store.declare_receiver(&ReceiverName::default()).unwrap();
@@ -109,4 +113,42 @@ fn f27_a_calendar_that_leaps_releases_nothing() {
     // From then on it counts again.
     let later = at(HOUR * 24 * 365 * 5 + 3 * HOUR);
     assert_eq!(calendar.trusted(later, 3 * HOUR), HOUR);
+}
+
+const CROWDED: Duration = Duration::from_secs(180);
+
+#[test]
+fn h49_a_crowd_of_gaps_hurries_those_that_have_them() {
+    let store = store_with(Limits { ranges: 40, ..Limits::NONE });
+    append(&store, TransactionId(4), &(0..41).map(|n| 2 * n).collect::<Vec<_>>());
+    let early = CROWDED.saturating_sub(Duration::from_millis(1));
+    assert_eq!(swept(&store, early, HOUR), (vec![], vec![]));
+    // Not by the calendar alone.
+    assert_eq!(swept(&store, 24 * HOUR, early), (vec![], vec![]));
+    assert_eq!(swept(&store, CROWDED, CROWDED), (vec![], vec![4]));
+    // Others have their time: few gaps take nothing away, and now there is room.
+    assert_eq!(swept(&store, HOUR.saturating_sub(QUIET), HOUR), (vec![], vec![3]));
+    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![2]));
+}
+
+#[test]
+fn h46_a_crowd_of_transactions_hurries_those_that_nobody_announced() {
+    let store = store_with(Limits { unannounced: 2, ..Limits::NONE });
+    append(&store, TransactionId(4), &[1]);
+    let early = CROWDED.saturating_sub(Duration::from_millis(1));
+    assert_eq!(swept(&store, early, HOUR), (vec![], vec![]));
+    assert_eq!(swept(&store, CROWDED, CROWDED), (vec![], vec![2, 4]));
+    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![3]));
+}
+
+#[test]
+fn patience_shrinks_as_the_store_fills_and_not_below_what_is_safe() {
+    let at = |transactions, ranges| {
+        hurried(HOUR, FEW_RANGES + 1, Crowding { transactions, ranges }).as_secs()
+    };
+    assert_eq!([at(0, 0), at(500, 500), at(500, 0)], [3600; 3]);
+    assert_eq!([at(750, 0), at(0, 750)], [1890; 2]);
+    assert_eq!([at(1000, 0), at(0, 1000), at(5000, 0)], [180; 3]);
+    let full = Crowding { transactions: 1000, ranges: 1000 };
+    assert_eq!(hurried(QUIET, 99, full), QUIET, "who asked for less gets it");
 }

@@ -16,7 +16,7 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::{self, Append, Local, Receiver, Stored};
 use mdalp_proto::wire::ChunkCrc;
 use mdalp_proto::wire::list::Entry;
-use mdalp_store::{AppendResult, Appended};
+use mdalp_store::{AppendError, AppendResult, Appended};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -259,6 +259,7 @@ impl Server {
             let stored = match *result {
                 Ok(Appended::New) => Stored::New,
                 Ok(Appended::Duplicate { crc }) => Stored::Duplicate { crc: ChunkCrc(crc) },
+                Err(AppendError::Crowded) => Stored::Crowded,
                 Err(_) => Stored::Failed,
             };
             let (server, seq) = (self.index, pending.append.seq.0);
@@ -266,6 +267,7 @@ impl Server {
                 Stored::New => 0,
                 Stored::Duplicate { .. } => 1,
                 Stored::Failed => 2,
+                Stored::Crowded => 3,
             };
             net.note(Note::Stored { server, seq, result: code });
             self.waiting_bytes -= pending.append.data.len();

@@ -82,7 +82,7 @@ proptest! {
                 }
                 Step::Bytes(bytes) => datagram = Some((0, CLIENT.parse().unwrap(), bytes)),
                 Step::Answer { fails } => {
-                    world.store_fails = fails;
+                    world.refusal = fails.then_some(Stored::Failed);
                     for (append, bytes) in waiting.drain(..) {
                         let stored = world.store(&append, &bytes);
                         world.receiver.handle_appended(world.now, &append, stored);
