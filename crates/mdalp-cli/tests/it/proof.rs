@@ -61,9 +61,31 @@ fn f21_a_killed_client_goes_on_where_it_was() {
     let third = run(&mut net.client(&file, &["--resume"]));
     assert_eq!(third.status.code(), Some(0));
     assert!(text(&third.stderr).contains("nothing to do: 20000 bytes sent before"));
-    std::fs::write(&file, b"changed").unwrap();
-    let changed = run(&mut net.client(&file, &["--resume"]));
-    assert_eq!(changed.status.code(), Some(2), "{}", text(&changed.stderr));
+}
+
+#[test]
+fn f21_a_changed_file_is_sent_anew_with_resume_only_if_the_earlier_send_was_finished() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let file = net.file("payload", &payload(500));
+    assert_eq!(run(&mut net.client(&file, &[])).status.code(), Some(0));
+    let changed = payload(20_000);
+    std::fs::write(&file, &changed).unwrap();
+    let sent = run(&mut net.client(&file, &["--resume", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    assert!(text(&sent.stdout).contains("has changed since it was sent, and is sent anew"));
+    let tid = json_lines(&sent.stdout).last().unwrap()["tid"].as_u64().unwrap();
+    assert_eq!(net.get(tid), changed);
+
+    let mut client = Watched::start(&mut net.client(&file, &["-vv", "--latencies", "1,1,1"]));
+    for _ in 0..60 {
+        client.wait_for(|event| event["type"] == "datagram" && event["direction"] == "received");
+    }
+    client.kill();
+    std::fs::write(&file, b"changed again").unwrap();
+    let refused = run(&mut net.client(&file, &["--resume"]));
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("the payload has changed since"));
 }
 
 #[test]

@@ -43,7 +43,13 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         if header.payload_bytes != self.payload.len()
             || header.payload_modified != self.payload.modified()
         {
-            return Err(refuse("the payload has changed since".to_owned()));
+            if saved.finished.is_none() {
+                return Err(refuse("the payload has changed since".to_owned()));
+            }
+            let text =
+                format!("{name}: the payload has changed since it was sent, and is sent anew");
+            self.emit(Kind::Warning { text });
+            return Ok(None);
         }
         if header.orchestrator != orchestrator {
             return Err(refuse(format!("it is of a send through {}", header.orchestrator)));
