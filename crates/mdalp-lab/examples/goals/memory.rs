@@ -13,6 +13,11 @@ const IDLE: u64 = 4_000;
 /// Transactions with as many gaps as one may have: nearly as many ranges as there may be in all.
 const WORST: u64 = 200;
 const RANGES: u64 = 1_024;
+/// An attack of one round after the other, each with transactions that nothing is known of.
+const ROUNDS: u64 = 6;
+const ATTACKERS: u64 = 256;
+/// After this time the rules have forgotten the ranges of a round and take the next one.
+const REST: Duration = Duration::from_secs(31);
 const SERVER: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
 
 pub(super) fn measure(mdalp: &Path, which: &str) -> Vec<Row> {
@@ -23,7 +28,60 @@ pub(super) fn measure(mdalp: &Path, which: &str) -> Vec<Row> {
         row("a queued intent", 200, INTENTS.into(), intents(mdalp)),
         row("a transaction with one chunk", 2048, IDLE, chunks(mdalp, IDLE, 1)),
         row("a transaction with 1,024 ranges", 20 * 1024, WORST, chunks(mdalp, WORST, RANGES)),
+        attack(mdalp),
     ]
+}
+
+/// What a receiver takes at most while strangers leave as many gaps as they can, round after round, and
+/// somebody honest sends between them.
+fn attack(mdalp: &Path) -> Row {
+    const MIB: u64 = 1 << 20;
+    let mut resident = Vec::new();
+    let peak = rounds(mdalp, &mut resident);
+    let resident: Vec<_> = resident.iter().map(|bytes| (bytes / MIB).to_string()).collect();
+    Row {
+        goal: "G9",
+        what: format!("memory in {ROUNDS} rounds of {ATTACKERS} transactions with {RANGES} gaps"),
+        asked: "≤ 64 MiB, honest chunks are acknowledged".to_owned(),
+        met: peak.as_ref().is_ok_and(|&peak| peak <= 64 * MIB),
+        measured: match peak {
+            Ok(peak) => format!("peak {} MiB, after each {} MiB", peak / MIB, resident.join(", ")),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+fn rounds(mdalp: &Path, resident: &mut Vec<u64>) -> io::Result<u64> {
+    let data = tempfile::tempdir()?;
+    let path = data.path().join("data");
+    let args = ["receiver", "--durability", "process", "--data", path.to_str().unwrap_or_default()];
+    let (server, to) = Server::start(mdalp, &args)?;
+    let (stranger, honest) = (UdpSocket::bind((SERVER, 0))?, UdpSocket::bind((SERVER, 0))?);
+    honest.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut next = 0_u64;
+    for round in 0..ROUNDS {
+        if round > 0 {
+            std::thread::sleep(REST);
+        }
+        for n in 0..ATTACKERS * RANGES {
+            let (tid, seq) = ((1 << 62) + round * ATTACKERS + n / RANGES + 1, n % RANGES * 2);
+            stranger.send_to(format!("Type:2;TID:{tid};SEQ:{seq};DATA:x").as_bytes(), to)?;
+            if n % 64 == 63 {
+                // Its ack says that all before it were looked at.
+                let chunk = format!("Type:2;TID:{};SEQ:{next};DATA:honest", 1_u64 << 61);
+                let mut tries = (0..10).map(|_| {
+                    honest.send_to(chunk.as_bytes(), to)?;
+                    honest.recv(&mut [0; 64])
+                });
+                if !tries.any(|tried| tried.is_ok()) {
+                    return Err(io::Error::other(format!("honest chunk {next} has no ack")));
+                }
+                next += 1;
+            }
+        }
+        resident.push(server.memory("VmRSS:")?);
+    }
+    server.memory("VmHWM:")
 }
 
 fn row(what: &str, most: u64, count: u64, grown: io::Result<u64>) -> Row {
@@ -58,10 +116,10 @@ impl Server {
         Err(io::Error::other("the server did not start"))
     }
 
-    /// Resident memory in bytes.
-    fn memory(&self) -> io::Result<u64> {
+    /// Resident memory in bytes: now (`VmRSS:`) or at most so far (`VmHWM:`).
+    fn memory(&self, which: &str) -> io::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(which));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         Ok(kib.ok_or(io::ErrorKind::InvalidData)? * 1024)
     }
@@ -82,7 +140,7 @@ fn intents(mdalp: &Path) -> io::Result<u64> {
     let first = UdpSocket::bind((SERVER, 0))?;
     first.send_to(b"Type:0;", to)?;
     first.recv(&mut [0; 2048])?;
-    let before = server.memory()?;
+    let before = server.memory("VmRSS:")?;
     for n in 0..INTENTS {
         let from = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + ((n + 256) << 8));
         UdpSocket::bind((from, 0))?.send_to(b"Type:0;", to)?;
@@ -92,7 +150,7 @@ fn intents(mdalp: &Path) -> io::Result<u64> {
         }
     }
     std::thread::sleep(Duration::from_millis(500));
-    Ok(server.memory()?.saturating_sub(before))
+    Ok(server.memory("VmRSS:")?.saturating_sub(before))
 }
 
 /// Growth by transactions with so many ranges each.
@@ -119,8 +177,8 @@ fn chunks(mdalp: &Path, transactions: u64, ranges: u64) -> io::Result<u64> {
         }
     };
     send(&mut (0..64).map(|seq| (1 << 62, seq)))?;
-    let before = server.memory()?;
+    let before = server.memory("VmRSS:")?;
     let ids = (1..=transactions).map(|n| (1 << 62) + n * 0x9e37_79b9);
     send(&mut ids.flat_map(|tid| (0..ranges).map(move |n| (tid, 2 * n))))?;
-    Ok(server.memory()?.saturating_sub(before))
+    Ok(server.memory("VmRSS:")?.saturating_sub(before))
 }
