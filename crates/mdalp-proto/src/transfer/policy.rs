@@ -237,7 +237,10 @@ impl Policy for Adaptive {
         let to = fastest_idle(lanes, |_| true)?;
         let here = lanes[to].new_ack();
         let wait = |lane: &LaneView| Some(late_after(lane, here).saturating_sub(lane.unshared?));
-        others(lanes, to).filter_map(|(_, lane)| wait(lane)).min()
+        // Once its own ack is late, it is expected to take longer just as fast as others are waited for.
+        let late_in = |waited| lanes[to].usual().saturating_sub(waited);
+        let steady = lanes[to].oldest.map_or(Duration::MAX, late_in);
+        others(lanes, to).filter_map(|(_, lane)| wait(lane)).filter(|wait| *wait <= steady).min()
     }
 }
 

@@ -94,3 +94,22 @@ fn a_payload_is_cut_into_whole_chunks_unless_some_receiver_would_get_none() {
     assert_eq!(shares(150), byte_shares(150, &[335.0, 163.0, 157.0]));
     assert_eq!(shares(0), [0, 0, 0]);
 }
+
+#[test]
+fn one_that_is_late_itself_is_no_reason_to_look_again_soon() {
+    let lane = |in_flight, oldest| LaneView {
+        state: LaneState::Active,
+        was_suspect: false,
+        queued: 0,
+        in_flight,
+        has_room: in_flight < 2,
+        service: Some(ms(10)),
+        rtt: Some(ms(10)),
+        oldest,
+        unshared: oldest,
+    };
+    let due = |here, other| Adaptive.due_in(&[lane(1, here), lane(2, other)]);
+    assert_eq!(due(Some(ms(2)), Some(ms(15))), Some(ms(5)));
+    // What it would take grows as fast as what the other has waited: that is never caught up.
+    assert_eq!(due(Some(ms(900)), Some(ms(900))), None);
+}
