@@ -82,7 +82,8 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_name = "S", default_value_t = Seconds(receiver::Config::default().quiet))]
     quiet_time: Seconds,
 
-    /// A transaction with gaps is given up after S seconds without a new chunk
+    /// A transaction with gaps is given up after S seconds without a new chunk, or sooner (180) if there
+    /// are too many
     #[arg(long, value_name = "S", default_value_t = Seconds(KeepConfig::default().unfinished))]
     expire: Seconds,
 

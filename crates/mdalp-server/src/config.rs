@@ -145,7 +145,7 @@ impl ReceiverConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepConfig {
     /// An unfinished transaction that no orchestrator announced is released after this time without
-    /// a new chunk. Default 1 h.
+    /// a new chunk; sooner, down to 3 minutes, when the store is crowded. Default 1 h.
     pub unfinished: Duration,
     /// The same for one that our orchestrator announced. Default 24 h.
     pub registered: Duration,

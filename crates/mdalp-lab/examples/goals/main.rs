@@ -2,7 +2,7 @@
 //!
 //! `cargo build --release -p mdalp-cli && cargo run --release -p mdalp-lab --example goals [WHICH]`
 //! prints a Markdown table with the goal beside each figure and ends with exit code 12 if one was missed.
-//! WHICH is the beginning of a goal, such as `G6`. About six minutes; nearly all of it is waiting, so
+//! WHICH is the beginning of a goal, such as `G6`. About ten minutes; nearly all of it is waiting, so
 //! everything runs side by side. The client is the `mdalp` command beside this program or in
 //! `MDALP`; the servers run inside labs, as in `mdalp lab`; G9 starts the real servers.
 

@@ -29,6 +29,9 @@ const ROOM_CHECK: u64 = 8 << 20;
 /// A segment has no more chunks: their index is in memory while it is written, and a full segment has
 /// that many of classic size.
 const MAX_CHUNKS: usize = 1 << 19;
+/// Nor chunks of more transactions: released ones are remembered until their segment is removed, and
+/// the one being written never is.
+const MAX_TRANSACTIONS: usize = 1 << 15;
 /// Chunks may be dated that much too early after a restart.
 const CLOCK_STEP: u64 = 1000;
 
@@ -257,7 +260,9 @@ impl<D: Disk> SegmentLog<D> {
     fn fitting(&self, inner: &Inner<D::File>, chunks: &[NewChunk<'_>]) -> usize {
         let Some(active) = &inner.active else { return 0 };
         let mut end = active.end + HEADER as u64;
-        let most = MAX_CHUNKS.saturating_sub(active.chunks);
+        let segment = inner.catalog.segments.get(&active.number);
+        let is_crowded = segment.is_some_and(|segment| segment.parts.len() >= MAX_TRANSACTIONS);
+        let most = if is_crowded { 0 } else { MAX_CHUNKS.saturating_sub(active.chunks) };
         let fits = |chunk: &&NewChunk<'_>| {
             end += record_len(chunk);
             end <= active.intake_limit() && record_len(chunk) <= self.max_record()

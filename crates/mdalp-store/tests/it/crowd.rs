@@ -165,6 +165,24 @@ fn a_segment_of_tiny_chunks_ends_before_its_index_is_large() {
 }
 
 #[test]
+fn transactions_that_come_and_go_are_forgotten_before_a_segment_is_full_of_them() {
+    let disk = MemDisk::new();
+    let log = open(&disk, options(Durability::Process, 64 << 20));
+    for round in 0..4 {
+        let tids = round << 14..(round + 1) << 14;
+        for tid in tids.clone() {
+            assert!(one(&log, tid, 1).is_ok());
+        }
+        for tid in tids {
+            log.release(TransactionId(tid), Release::Expired).unwrap();
+        }
+        log.reclaim().unwrap();
+    }
+    let known = log.list().unwrap().len();
+    assert!(known <= 3 << 14, "{known}");
+}
+
+#[test]
 fn duplicates_do_not_make_later_chunks_look_older_after_a_restart() {
     let disk = MemDisk::new();
     let log = open(&disk, options(Durability::Process, 64 << 10));
