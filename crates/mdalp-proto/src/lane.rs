@@ -124,6 +124,10 @@ impl Lane {
         self.queue.len()
     }
 
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
@@ -146,9 +150,12 @@ impl Lane {
 
     /// Whether this receiver has the chunk, or is to get it: another copy belongs elsewhere.
     pub(crate) fn has(&self, seq: u64) -> bool {
-        self.acked.contains(seq)
-            || self.queue.contains(seq)
-            || self.flights.iter().any(|flight| flight.seq == seq)
+        self.acked.contains(seq) || self.sends(seq)
+    }
+
+    /// Whether the chunk is queued or in flight here.
+    pub(crate) fn sends(&self, seq: u64) -> bool {
+        self.queue.contains(seq) || self.flights.iter().any(|flight| flight.seq == seq)
     }
 
     /// Whether this receiver has the chunk, is to get it, or was sent it before.

@@ -4,7 +4,6 @@
 //! business; that no chunk is lost or sent where it is already, is this module's.
 
 use super::{Event, LaneState, LaneView, Move, MoveReason, Transfer};
-use crate::lane::Lane;
 use crate::ranges::RangeSet;
 use crate::split::byte_shares;
 use crate::time::Instant;
@@ -38,6 +37,7 @@ impl Transfer {
         let refused = extra.refusals >= REFUSALS.0 && now - extra.first_refusal >= REFUSALS.1;
         if refused && self.outcome.is_none() {
             self.suspect(now, at);
+            self.note_changes();
         }
     }
 
@@ -54,6 +54,13 @@ impl Transfer {
         let send = self.lanes[at].probe(|seq| !acked.contains(seq), last);
         self.shared = true;
         self.transmit(at, send);
+    }
+
+    /// Something was sent to it: if it is a suspect, that is question enough for now.
+    pub(super) fn put_off_probe(&mut self, now: Instant, at: usize) {
+        if self.lanes[at].state == LaneState::Suspect {
+            self.extras[at].next_probe = now + self.probe_interval();
+        }
     }
 
     /// Rarely while others answer; as often as the protocol allows when nobody does.
@@ -80,7 +87,8 @@ impl Transfer {
     /// Gives what suspects have to receivers that answer. If none does, everything stays where it
     /// is: in an outage of the whole network every receiver is as good as any other.
     pub(super) fn drain_suspects(&mut self, now: Instant) {
-        if !self.may_move() {
+        self.note_changes();
+        if !self.agenda.anybody_gives() || !self.may_move() {
             return;
         }
         for from in 0..self.lanes.len() {
@@ -167,15 +175,14 @@ impl Transfer {
     }
 
     fn may_rebalance(&self) -> bool {
-        let idle =
-            |lane: &Lane| lane.state == LaneState::Active && lane.queued() == 0 && lane.has_room();
-        self.outcome.is_none() && self.may_move() && self.lanes.iter().any(idle)
+        self.outcome.is_none() && self.may_move() && self.agenda.anybody_idle()
     }
 
     /// Lets the policy move chunks, as long as it finds something to improve.
     pub(super) fn rebalance(&mut self, now: Instant) {
         self.last_event = now;
         self.stuck = false;
+        self.note_changes();
         if !self.may_rebalance() {
             return;
         }

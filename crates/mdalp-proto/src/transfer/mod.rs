@@ -4,6 +4,7 @@
 //! Ends in every case: complete, or failed when nobody has acknowledged anything for a while. Does
 //! not ask for the assignment ([`crate::intent`]), hold the payload or measure latencies.
 
+mod agenda;
 mod balance;
 mod policy;
 mod seal;
@@ -19,6 +20,7 @@ use crate::layout::Layout;
 use crate::ranges::RangeSet;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, Message, decode, encode_data_header};
+use agenda::{Agenda, Lanes};
 use balance::LaneExtra;
 use seal::Sealing;
 use std::collections::{BTreeMap, VecDeque};
@@ -36,8 +38,9 @@ pub struct Transfer {
     config: TransferConfig,
     tid: TransactionId,
     layout: Layout,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     extras: Vec<LaneExtra>,
+    agenda: Agenda,
     by_addr: BTreeMap<SocketAddr, usize>,
     policy: Box<dyn Policy>,
     /// The chunks that have at least 1, 2, … copies: one set for each copy that is wanted.
@@ -98,7 +101,8 @@ impl Transfer {
             tid: plan.tid,
             layout: plan.layout.clone(),
             extras: vec![LaneExtra::default(); lanes.len()],
-            lanes,
+            agenda: Agenda::new(lanes.len()),
+            lanes: Lanes::new(lanes),
             by_addr,
             policy,
             acked: vec![RangeSet::new(); copies],
@@ -118,6 +122,7 @@ impl Transfer {
         for at in 0..transfer.lanes.len() {
             transfer.pump(now, at);
         }
+        transfer.note_changes();
         transfer
     }
 
@@ -158,6 +163,7 @@ impl Transfer {
             Ok(_) => self.ignored.not_an_ack += 1,
             Err(_) => self.ignored.undecodable += 1,
         }
+        self.note_changes();
     }
 
     fn handle_ack(&mut self, now: Instant, at: usize, seq: SequenceNumber, crc: Option<ChunkCrc>) {
@@ -193,14 +199,19 @@ impl Transfer {
         self.lanes[at].cancel(seq.0);
         if self.shared && self.is_acked(seq.0) {
             // Whoever else has it, queued or in flight, need not send it.
-            self.lanes.iter_mut().for_each(|lane| lane.cancel(seq.0));
+            for other in 0..self.lanes.len() {
+                if self.lanes[other].sends(seq.0) {
+                    self.lanes[other].cancel(seq.0);
+                }
+            }
         }
         self.finish_if_complete(now);
         self.drain_suspects(now);
         self.rebalance(now);
         // Where something was cancelled there is room, and perhaps no timer that would notice.
-        let lanes = if self.shared { 0..self.lanes.len() } else { at..at + 1 };
-        for at in lanes {
+        if self.shared {
+            self.pump_changed(now);
+        } else {
             self.pump(now, at);
         }
     }
@@ -221,7 +232,7 @@ impl Transfer {
         if now - self.last_progress >= self.config.fail_after {
             return self.finish(Outcome::NoProgress);
         }
-        for at in 0..self.lanes.len() {
+        for at in self.agenda.due(now) {
             let lane = &mut self.lanes[at];
             let overdue =
                 lane.waiting_since().is_some_and(|s| now - s >= self.config.suspect_after);
@@ -237,7 +248,7 @@ impl Transfer {
                     self.transmit(at, send);
                 }
                 // If others get what a suspect has, this was the question whether it is back.
-                self.extras[at].next_probe = now + self.probe_interval();
+                self.put_off_probe(now, at);
             } else if lane.state == LaneState::Suspect && !lane.has_work() {
                 self.probe_suspect(now, at);
             }
@@ -245,9 +256,8 @@ impl Transfer {
         self.ask_again(now);
         self.drain_suspects(now);
         self.rebalance(now);
-        for at in 0..self.lanes.len() {
-            self.pump(now, at);
-        }
+        self.pump_changed(now);
+        self.note_changes();
         self.check_for_black_hole();
     }
 
@@ -277,13 +287,14 @@ impl Transfer {
         if self.outcome.is_some() {
             return;
         }
-        let layout = &self.layout;
-        while let Some(send) = self.lanes[at].next_send(now, |seq| layout.len(SequenceNumber(seq)))
-        {
+        loop {
+            let bytes_of = |seq| self.layout.len(SequenceNumber(seq));
+            let Some(send) = self.lanes[at].next_send(now, bytes_of) else { break };
             let transmit = self.transmission(at, send);
             self.outbox.push_back(transmit);
-            self.extras[at].next_probe = now + self.probe_interval();
+            self.put_off_probe(now, at);
         }
+        self.lanes.pumped(at);
     }
 
     fn transmit(&mut self, at: usize, send: Send) {
@@ -303,7 +314,9 @@ impl Transfer {
     }
 
     fn finish_if_complete(&mut self, now: Instant) {
-        if self.acked().len() == self.layout.chunks() && !self.start_sealing(now) {
+        // All that are acknowledged in one piece, or none: cheaper to tell than how many.
+        let pieces = self.acked().range_count();
+        if pieces <= 1 && self.acked().len() == self.layout.chunks() && !self.start_sealing(now) {
             self.finish(Outcome::Complete { verified: false });
         }
     }
@@ -325,7 +338,7 @@ impl Transfer {
                 return Some(transmit);
             }
             let send = Send { seq: transmit.seq, attempt: transmit.attempt };
-            self.lanes[transmit.lane].not_sent(send);
+            self.lanes.unnoticed(transmit.lane).not_sent(send);
         }
     }
 
@@ -334,7 +347,7 @@ impl Transfer {
         if transmit.content == Content::Seal {
             return self.encode_seal(out);
         }
-        let lane = &mut self.lanes[transmit.lane];
+        let lane = self.lanes.unnoticed(transmit.lane);
         let crc = lane.uses_crc.then(|| ChunkCrc::of(self.tid, transmit.seq, data));
         if let Some(crc) = crc {
             lane.note_crc(transmit.seq, crc);
@@ -352,17 +365,7 @@ impl Transfer {
         next = next.min(self.sealing.next_at().unwrap_or(Instant::NEVER));
         next = next.min(self.rebalance_at().unwrap_or(Instant::NEVER));
         next = next.min(self.config.deadline.unwrap_or(Instant::NEVER));
-        for (lane, extra) in self.lanes.iter().zip(&self.extras) {
-            next = next.min(lane.timer().unwrap_or(Instant::NEVER));
-            if lane.state == LaneState::Suspect {
-                if !lane.has_work() {
-                    next = next.min(extra.next_probe);
-                }
-            } else if let Some(since) = lane.waiting_since() {
-                next = next.min(since + self.config.suspect_after);
-            }
-        }
-        Some(next)
+        Some(next.min(self.agenda.next()))
     }
 
     /// The next thing that happened. After each input, call until `None`.

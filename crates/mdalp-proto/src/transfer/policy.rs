@@ -143,6 +143,12 @@ pub trait Policy: Send + std::fmt::Debug {
         true
     }
 
+    /// Whether a receiver that runs idle may get what others have; `was_suspect` if it was silent
+    /// before. Where none may, [`Policy::rebalance`] is not asked.
+    fn feeds(&self, _was_suspect: bool) -> bool {
+        true
+    }
+
     /// One move that makes things better now, or none. Asked again after each move that is made,
     /// and whenever a receiver runs idle or time passes.
     fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move>;
@@ -168,6 +174,10 @@ impl Policy for Latency {
     }
 
     /// Shares stay as they are, but a receiver that comes back gets work again.
+    fn feeds(&self, was_suspect: bool) -> bool {
+        was_suspect
+    }
+
     fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move> {
         let returned = |lane: &LaneView| lane.was_suspect;
         steal_queued(lanes, returned).map(|m| Move { reason: MoveReason::Returned, ..m })
