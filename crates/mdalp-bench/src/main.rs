@@ -12,6 +12,8 @@ mod bulk;
 #[cfg(target_os = "linux")]
 mod child;
 #[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
 mod lanes;
 #[cfg(target_os = "linux")]
 mod load;
@@ -46,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pin(&[0, SERVER_CORE])?;
             return small::near(way, dir.as_ref());
         }
+        ["crowd"] => return crowd::run(),
         ["far", way, dir] => return peers::serve_all(wan::Way::of(way), dir.as_ref()),
         _ => {}
     }
@@ -69,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(what, "all" | "client") {
         lanes::print()?;
+        crowd::print()?;
         bulk::print(setup)?;
         small::print(setup.dir)?;
     }

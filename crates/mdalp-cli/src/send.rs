@@ -18,6 +18,7 @@ use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::rtt::RtoConfig;
 use mdalp_proto::transfer::TransferConfig;
 use mdalp_proto::wire::caps::{MAX_CHUNK, MAX_WINDOW};
+use mdalp_proto::wire::list::{MAX_ENTRIES, MOST_ENTRIES};
 use mdalp_proto::wire::{CLASSIC_CHUNK, PORT};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,11 @@ struct Spreading {
     #[arg(long, value_name = "N",
         value_parser = clap::value_parser!(u16).range(i64::from(CLASSIC_CHUNK)..=i64::from(MAX_CHUNK)))]
     chunk: Option<u16>,
+
+    /// Receivers that the orchestrator may list, at most
+    #[arg(long, value_name = "N", default_value_t = MAX_ENTRIES as u16,
+        value_parser = clap::value_parser!(u16).range(1..=MOST_ENTRIES as i64))]
+    max_receivers: u16,
 
     /// Send each chunk to N receivers, so that N − 1 of them may be lost afterwards
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -294,6 +300,7 @@ impl Args {
             ..Options::default()
         };
         options.intent.timeout = patience.intent_timeout.0;
+        options.intent.max_receivers = usize::from(spreading.max_receivers);
         options.transfer.suspect_after = patience.suspect_after.0;
         options.transfer.suspect_probe = patience.suspect_probe.0;
         options.transfer.fail_after = patience.fail_after.0;

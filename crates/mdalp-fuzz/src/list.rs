@@ -3,7 +3,7 @@
 
 use mdalp_proto::address::check;
 use mdalp_proto::ids::TransactionId;
-use mdalp_proto::wire::list::{Entry, MAX_BYTES, MAX_ENTRIES, parse};
+use mdalp_proto::wire::list::{Entry, MAX_BYTES, MAX_ENTRIES, MOST_ENTRIES, parse, parse_up_to};
 use mdalp_proto::wire::{Capabilities, Message, decode, encode_assignment};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 /// # Panics
 /// If a list is accepted that must not be, or read as something else than it says.
 pub fn list(bytes: &[u8]) {
+    let allowed = parse_up_to(MOST_ENTRIES, bytes);
     let Ok(entries) = parse(bytes) else { return };
+    assert_eq!(allowed.as_ref(), Ok(&entries), "who allows more reads the same");
     assert!(bytes.len() <= MAX_BYTES && entries.len() <= MAX_ENTRIES);
     for entry in &entries {
         assert!(entry.name.len() <= 255);

@@ -57,7 +57,7 @@ pub struct Options {
     pub window: u16,
     /// Whether a public orchestrator may list receivers on private networks. Default false.
     pub allow_private: bool,
-    /// How long to ask for an assignment.
+    /// How long to ask for an assignment, and how many receivers it may have.
     pub intent: IntentConfig,
     /// How patient the transfer is. Its deadline is set from [`Options::deadline`].
     pub transfer: TransferConfig,

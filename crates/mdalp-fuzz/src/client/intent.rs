@@ -62,7 +62,14 @@ pub(super) fn run(script: &mut Script<'_>) {
             assert_eq!((given.tid, given.receivers), (tid, receivers));
         }
         (Err(IntentError::NoReceivers), Some((_, receivers))) => assert!(receivers.is_empty()),
-        (Err(IntentError::NoAnswer | IntentError::NotUnderstood(_)), None) => {
+        (
+            Err(
+                IntentError::NoAnswer
+                | IntentError::NotUnderstood(_)
+                | IntentError::TooManyReceivers(_),
+            ),
+            None,
+        ) => {
             assert_eq!(now, Instant::ZERO + config.timeout, "at its deadline, not before");
         }
         (result, expected) => unreachable!("{result:?} instead of {expected:?}"),

@@ -6,7 +6,7 @@
 
 use crate::ids::{OrchestratorAddr, TransactionId};
 use crate::time::Instant;
-use crate::wire::list::{Entry, ListError, parse};
+use crate::wire::list::{Entry, ListError, MAX_ENTRIES, parse_up_to};
 use crate::wire::{Message, decode, encode_intent};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +27,9 @@ pub struct IntentConfig {
     /// Chance, as a number: each interval is stretched by 0 to 25 % drawn from it, so that clients
     /// that start together do not ask together. Default 0, which is a draw like any other.
     pub jitter_seed: u64,
+    /// The most receivers that a list may name. Default [`MAX_ENTRIES`], and at most
+    /// [`MOST_ENTRIES`](crate::wire::list::MOST_ENTRIES).
+    pub max_receivers: usize,
 }
 
 impl Default for IntentConfig {
@@ -37,6 +40,7 @@ impl Default for IntentConfig {
             max_interval: Duration::from_secs(30),
             padding: 400,
             jitter_seed: 0,
+            max_receivers: MAX_ENTRIES,
         }
     }
 }
@@ -60,6 +64,9 @@ pub enum IntentError {
     /// Something came from it, but no assignment.
     #[error("the orchestrator's answer could not be understood: {0}")]
     NotUnderstood(String),
+    /// What came from it may be an assignment, but of more than [`IntentConfig::max_receivers`].
+    #[error("the orchestrator's answer could not be understood: {0}")]
+    TooManyReceivers(ListError),
     /// An assignment without receivers.
     #[error("the orchestrator has no receivers")]
     NoReceivers,
@@ -85,7 +92,7 @@ pub struct Intent {
     next_send: Instant,
     interval: Duration,
     to_send: bool,
-    problem: Option<String>,
+    problem: Option<IntentError>,
     state: State,
     counters: IntentCounters,
 }
@@ -126,7 +133,7 @@ impl Intent {
             return;
         }
         let problem = match decode(datagram) {
-            Ok(Message::Assignment { tid, list }) => match parse(list) {
+            Ok(Message::Assignment { tid, list }) => match parse_up_to(self.config.max_receivers, list) {
                 Ok(receivers) if receivers.is_empty() => {
                     self.finish(Err(IntentError::NoReceivers));
                     return;
@@ -135,11 +142,13 @@ impl Intent {
                     self.finish(Ok(Assignment { tid, receivers }));
                     return;
                 }
-                Err(error @ ListError::TooLong(_)) => error.to_string(),
-                Err(error) => format!("receiver list: {error}"),
+                Err(error @ (ListError::TooLong { .. } | ListError::TooMany(_))) => {
+                    IntentError::TooManyReceivers(error)
+                }
+                Err(error) => IntentError::NotUnderstood(format!("receiver list: {error}")),
             },
-            Ok(_) => "not an assignment".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(_) => IntentError::NotUnderstood("not an assignment".to_owned()),
+            Err(error) => IntentError::NotUnderstood(error.to_string()),
         };
         self.counters.unreadable += 1;
         self.problem = Some(problem);
@@ -151,8 +160,7 @@ impl Intent {
             return;
         }
         if now >= self.deadline {
-            let error =
-                self.problem.take().map_or(IntentError::NoAnswer, IntentError::NotUnderstood);
+            let error = self.problem.take().unwrap_or(IntentError::NoAnswer);
             self.finish(Err(error));
         } else if now >= self.next_send {
             self.to_send = true;

@@ -92,6 +92,23 @@ fn an_answer_that_stays_unreadable_is_told_from_no_answer() {
 }
 
 #[test]
+fn h21_a_list_of_too_many_receivers_is_not_taken_and_said_to_be_one() {
+    let list = vec!["{'ip_address': '10.0.0.2'}"; 65].join(", ");
+    let assignment = format!("Type:1;TID:7;DATA:[{list}]");
+    let mut refusing = intent();
+    refusing.handle_datagram(Instant::ZERO, at(), assignment.as_bytes());
+    assert_eq!(refusing.poll_event(), None);
+    run_dry(&mut refusing);
+    let error = IntentError::TooManyReceivers(ListError::TooMany(64));
+    assert_eq!(refusing.poll_event(), Some(Err(error)));
+
+    let config = IntentConfig { max_receivers: 65, ..IntentConfig::default() };
+    let mut taking = Intent::new(Instant::ZERO, config, OrchestratorAddr(at()));
+    taking.handle_datagram(Instant::ZERO, at(), assignment.as_bytes());
+    assert_eq!(taking.poll_event().unwrap().unwrap().receivers.len(), 65);
+}
+
+#[test]
 fn h23_an_empty_list_is_a_clear_error_at_once() {
     let mut intent = intent();
     intent.handle_datagram(Instant::ZERO, at(), b"Type:1;TID:1;DATA:[];");

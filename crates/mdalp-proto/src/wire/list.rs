@@ -9,16 +9,21 @@ use super::Capabilities;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use winnow::ascii::{digit1, multispace0};
-use winnow::combinator::{alt, delimited, opt, separated, separated_pair, terminated};
+use winnow::combinator::{
+    alt, delimited, opt, preceded, separated, separated_pair, terminated,
+};
 use winnow::error::{ContextError, ErrMode};
 use winnow::prelude::*;
 use winnow::token::any;
 
-/// The longest list that is read, in bytes.
+/// The longest list that is read, in bytes, unless more receivers are allowed.
 pub const MAX_BYTES: usize = 8 * 1024;
-/// The most receivers that a list may name. Classic lists hold about 17; 1,024 is what one
-/// extended datagram of [`MAX_BYTES`] could name at the very most.
+/// The most receivers that a list may name, unless more are allowed. Classic lists hold about 17.
 pub const MAX_ENTRIES: usize = 64;
+/// The most receivers that may be allowed: about what one datagram can name.
+pub const MOST_ENTRIES: usize = 1024;
+/// The most bytes of data in a datagram.
+const MAX_DATAGRAM: usize = 65_507;
 const MAX_KEYS: usize = 16;
 const MAX_STRING: usize = 255;
 
@@ -37,9 +42,17 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
-    /// Longer than [`MAX_BYTES`].
-    #[error("list of {0} bytes; at most {MAX_BYTES} are read")]
-    TooLong(usize),
+    /// More bytes than so many receivers may take.
+    #[error("list of {bytes} bytes; at most {most} are read")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// What would be read.
+        most: usize,
+    },
+    /// It names more receivers than are allowed.
+    #[error("list of more than {0} receivers")]
+    TooMany(usize),
     /// Not a flat list of dictionaries of strings and numbers, or one over a limit.
     #[error("not a flat list of dictionaries (byte {0})")]
     Syntax(usize),
@@ -64,28 +77,35 @@ enum Value {
     Number,
 }
 
-/// Reads the list of a Type 1 (its `DATA`). A trailing `;` is optional.
+/// Reads the list of a Type 1 (its `DATA`) of at most [`MAX_ENTRIES`]. A trailing `;` is optional.
 ///
 /// # Errors
 /// [`ListError`] says what is wrong; an empty list is not an error here.
 pub fn parse(list: &[u8]) -> Result<Vec<Entry>, ListError> {
-    if list.len() > MAX_BYTES {
-        return Err(ListError::TooLong(list.len()));
+    parse_up_to(MAX_ENTRIES, list)
+}
+
+/// As [`parse`], a list of up to so many receivers, [`MOST_ENTRIES`] at most.
+///
+/// # Errors
+/// As of [`parse`].
+pub fn parse_up_to(receivers: usize, list: &[u8]) -> Result<Vec<Entry>, ListError> {
+    let receivers = receivers.min(MOST_ENTRIES);
+    let most = (receivers * (MAX_BYTES / MAX_ENTRIES)).clamp(MAX_BYTES, MAX_DATAGRAM);
+    if list.len() > most {
+        return Err(ListError::TooLong { bytes: list.len(), most });
     }
     let text = std::str::from_utf8(list).map_err(|e| ListError::Syntax(e.valid_up_to()))?;
     let mut rest = text;
-    let dicts = terminated(
-        delimited(
-            ('[', multispace0),
-            terminated(separated(0..=MAX_ENTRIES, dict, comma), multispace0),
-            ']',
-        ),
-        (multispace0, opt(';')),
-    )
-    .parse_next(&mut rest)
-    .ok()
-    .filter(|_: &Vec<_>| rest.is_empty())
-    .ok_or(ListError::Syntax(text.len() - rest.len()))?;
+    let begin = ('[', multispace0);
+    let dicts: Option<Vec<_>> =
+        preceded(begin, separated(0..=receivers, dict, comma)).parse_next(&mut rest).ok();
+    if dicts.is_some() && (comma, dict).parse_peek(rest).is_ok() {
+        return Err(ListError::TooMany(receivers));
+    }
+    let dicts = dicts
+        .filter(|_| end(&mut rest).is_ok() && rest.is_empty())
+        .ok_or(ListError::Syntax(text.len() - rest.len()))?;
     dicts.into_iter().enumerate().map(|(index, dict)| entry(index, dict)).collect()
 }
 
@@ -111,6 +131,10 @@ fn entry(index: usize, dict: Vec<(String, Value)>) -> Result<Entry, ListError> {
 }
 
 type Result2<T> = winnow::Result<T, ErrMode<ContextError>>;
+
+fn end(input: &mut &str) -> Result2<()> {
+    (multispace0, ']', multispace0, opt(';')).void().parse_next(input)
+}
 
 fn comma(input: &mut &str) -> Result2<()> {
     (multispace0, ',', multispace0).void().parse_next(input)

@@ -1,6 +1,6 @@
 //! What datagrams mean, byte by byte; the ids are those of the reliability matrix.
 
-use super::list::{Entry, ListError, parse};
+use super::list::{Entry, ListError, parse, parse_up_to};
 use super::*;
 use proptest::prelude::*;
 
@@ -207,8 +207,31 @@ fn h20_h23_what_is_not_a_flat_literal_is_refused() {
     for text in bad {
         assert!(parse(text.as_bytes()).is_err(), "{}", &text[..text.len().min(80)]);
     }
-    assert_eq!(parse(&[b' '; 9000]), Err(ListError::TooLong(9000)));
+    assert_eq!(parse(crowd.as_bytes()), Err(ListError::TooMany(64)));
+    assert_eq!(parse(&[b' '; 8193]), Err(ListError::TooLong { bytes: 8193, most: 8192 }));
     assert!(parse(b"[{'name': '\xff'}]").is_err());
+}
+
+#[test]
+fn h21_h31_longer_lists_are_read_where_they_are_allowed_and_no_longer_ones() {
+    let list = |count: usize| {
+        let entry = |n: usize| {
+            format!("{{'ip_address': '10.100.{}.{}', 'name': 'R{n}'}}", 100 + n / 256, n % 256)
+        };
+        format!("[{}];", (0..count).map(entry).collect::<Vec<_>>().join(", ")).into_bytes()
+    };
+    let count = |limit, list: &[u8]| parse_up_to(limit, list).map(|entries| entries.len());
+    assert!(list(1024).len() > 50_000);
+    assert_eq!(count(1000, &list(1000)), Ok(1000));
+    assert_eq!(count(1000, &list(1001)), Err(ListError::TooMany(1000)));
+    assert_eq!(count(usize::MAX, &list(1024)), Ok(1024));
+    assert_eq!(count(usize::MAX, &list(1025)), Err(ListError::TooMany(1024)));
+    assert_eq!(count(2, &list(3)), Err(ListError::TooMany(2)));
+    let spaces = |limit, len| parse_up_to(limit, &vec![b' '; len]);
+    assert_eq!(spaces(2, 8192), Err(ListError::Syntax(0)));
+    assert_eq!(spaces(100, 12_801), Err(ListError::TooLong { bytes: 12_801, most: 12_800 }));
+    assert_eq!(spaces(1024, 65_507), Err(ListError::Syntax(0)));
+    assert_eq!(spaces(1024, 65_508), Err(ListError::TooLong { bytes: 65_508, most: 65_507 }));
 }
 
 #[test]

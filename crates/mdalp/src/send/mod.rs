@@ -20,6 +20,7 @@ use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
+use mdalp_proto::wire::list::MOST_ENTRIES;
 use resume::Achieved;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -193,6 +194,14 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 return result.map_err(|error| match error {
                     IntentError::NotUnderstood(why) => {
                         SendError::NotUnderstood { addr: orchestrator, why }
+                    }
+                    IntentError::TooManyReceivers(why) => {
+                        let hint = "; --max-receivers allows more";
+                        let hint = if config.max_receivers < MOST_ENTRIES { hint } else { "" };
+                        SendError::NotUnderstood {
+                            addr: orchestrator,
+                            why: format!("{why}{hint}"),
+                        }
                     }
                     IntentError::NoReceivers => SendError::NoReceivers { addr: orchestrator },
                     _ => SendError::NoAnswer {
