@@ -60,10 +60,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
 
 /// One transfer: how long it took beside its bound, how late acks were by the receivers' fault in
 /// microseconds, and the client's processor time for each chunk in microseconds.
-fn send(
-    runtime: &tokio::runtime::Runtime,
-    receivers: usize,
-) -> Result<[f64; 3], Box<dyn Error>> {
+fn send(runtime: &tokio::runtime::Runtime, receivers: usize) -> Result<[f64; 3], Box<dyn Error>> {
     let crowd = Crowd::start(receivers)?;
     let mut options = Options {
         mode: Mode::Latency,

@@ -132,8 +132,9 @@ impl Intent {
             self.counters.strangers += 1;
             return;
         }
+        let most = self.config.max_receivers;
         let problem = match decode(datagram) {
-            Ok(Message::Assignment { tid, list }) => match parse_up_to(self.config.max_receivers, list) {
+            Ok(Message::Assignment { tid, list }) => match parse_up_to(most, list) {
                 Ok(receivers) if receivers.is_empty() => {
                     self.finish(Err(IntentError::NoReceivers));
                     return;

@@ -9,9 +9,7 @@ use super::Capabilities;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use winnow::ascii::{digit1, multispace0};
-use winnow::combinator::{
-    alt, delimited, opt, preceded, separated, separated_pair, terminated,
-};
+use winnow::combinator::{alt, delimited, opt, preceded, separated, separated_pair, terminated};
 use winnow::error::{ContextError, ErrMode};
 use winnow::prelude::*;
 use winnow::token::any;

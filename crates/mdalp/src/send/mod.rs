@@ -198,10 +198,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                     IntentError::TooManyReceivers(why) => {
                         let hint = "; --max-receivers allows more";
                         let hint = if config.max_receivers < MOST_ENTRIES { hint } else { "" };
-                        SendError::NotUnderstood {
-                            addr: orchestrator,
-                            why: format!("{why}{hint}"),
-                        }
+                        SendError::NotUnderstood { addr: orchestrator, why: format!("{why}{hint}") }
                     }
                     IntentError::NoReceivers => SendError::NoReceivers { addr: orchestrator },
                     _ => SendError::NoAnswer {

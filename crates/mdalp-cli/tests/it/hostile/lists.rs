@@ -78,6 +78,26 @@ fn h20_to_h25_lists_that_are_no_lists_are_not_understood() {
 }
 
 #[test]
+fn h31_a_list_of_more_receivers_is_sent_to_where_that_is_allowed() {
+    let net = Net::new();
+    net.assigning_orchestrator(65);
+    for host in 2..67 {
+        net.fake_receiver(host, u64::MAX);
+    }
+    let file = net.file("payload", &payload(65 * 100));
+    let sent = run(&mut net.client(&file, &["--intent-timeout", "0.2"]));
+    assert_eq!(sent.status.code(), Some(4));
+    let hint = "answered, but not with an assignment: list of more than 64 receivers; \
+                --max-receivers allows more";
+    assert!(text(&sent.stderr).contains(hint), "{}", text(&sent.stderr));
+    let sent = run(&mut net.client(&file, &["--max-receivers", "65", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let end = json_lines(&sent.stdout).pop().unwrap();
+    let bytes = end["receivers"].as_array().unwrap().iter().map(|receiver| &receiver["bytes"]);
+    assert!(bytes.clone().all(|bytes| bytes == 100) && bytes.count() == 65);
+}
+
+#[test]
 fn h24_lists_of_forbidden_addresses_are_exit_code_11() {
     let forbidden = [
         "255.255.255.255",
