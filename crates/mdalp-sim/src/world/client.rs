@@ -309,7 +309,11 @@ impl Client {
                     let next_ms = next.as_millis() as u64;
                     net.note(Note::TimedOut { client, lane: lane as u8, seq: seq.0, next_ms });
                 }
-                Event::Missing { .. } => self.lanes.iter_mut().for_each(LaneCheck::forget),
+                Event::Missing { .. } => {
+                    self.lanes.iter_mut().for_each(LaneCheck::forget);
+                    // What was acknowledged and is not there does not count any more (12).
+                    self.reported = self.reported.min(transfer.acked_bytes());
+                }
                 Event::State { lane, state } => {
                     self.lanes[lane].changed(self.process.local(net.now));
                     net.note(Note::State { client, lane: lane as u8, state: state as u8 });
