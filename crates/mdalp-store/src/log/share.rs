@@ -146,7 +146,9 @@ mod tests {
     fn merged_shares_list_what_each_receiver_wrote_in_either_segment() {
         let one = |receiver, seqs: &[u64]| {
             let mut shares = Shares::default();
-            seqs.iter().for_each(|_| shares.count(receiver, 1));
+            for _ in seqs {
+                shares.count(receiver, 1);
+            }
             (shares, seqs.iter().map(|&seq| seq..=seq).collect::<RangeSet>())
         };
         for (second, texts) in [(A, &["0,2,4"][..]), (B, &["0,2", "4"][..])] {

@@ -150,9 +150,9 @@ fn alternating_receivers_take_bounded_memory_and_no_chunk_is_refused_for_it() {
 
 #[test]
 fn a_segment_of_tiny_chunks_ends_before_its_index_is_large() {
+    const MOST: u64 = 1 << 19;
     let disk = MemDisk::new();
     let log = open(&disk, options(Durability::Process, 64 << 20));
-    const MOST: u64 = 1 << 19;
     for start in (0..MOST).step_by(4096) {
         put(&log, 1, start..start + 4096, |_| false);
     }
