@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     pub(crate) rtt: RttEstimator,
     pub(crate) uses_crc: bool,
     pub(crate) can_seal: bool,
+    /// As measured before the transfer, in a unit that all lanes share.
+    pub(crate) latency: f64,
     window: usize,
     /// Only a window of more than one is ever held back by it.
     bytes: ByteWindow,
@@ -101,6 +103,7 @@ impl Lane {
             rtt: RttEstimator::new(rto),
             uses_crc: target.crc,
             can_seal: target.seal,
+            latency: target.latency,
             window: usize::from(target.window.max(1)),
             bytes: ByteWindow::new(),
             held_until: None,
@@ -246,20 +249,32 @@ impl Lane {
         }
     }
 
+    /// How many chunks may be in flight now.
+    pub(crate) fn room(&self) -> usize {
+        match self.state {
+            LaneState::Probing => self.window.min(UNPROVEN_WINDOW),
+            LaneState::Active | LaneState::Done => self.window,
+            // A suspect is asked with one chunk at a time, by its timer.
+            LaneState::Suspect => 1,
+        }
+    }
+
+    /// Whether all that it was given has left, once and to nobody else, and nothing hints at a loss.
+    pub(crate) fn has_sent_all_once(&self) -> bool {
+        self.queue.is_empty()
+            && self.given_away.is_empty()
+            && self.state != LaneState::Suspect
+            && self.flights.iter().all(|flight| flight.sends == 1 && !flight.shared)
+    }
+
     /// The next chunk to send, if the window has room; it counts as sent at `now`.
     pub(crate) fn next_send(
         &mut self,
         now: Instant,
         bytes_of: impl Fn(u64) -> u64,
     ) -> Option<Send> {
-        let room = match self.state {
-            LaneState::Probing => self.window.min(UNPROVEN_WINDOW),
-            LaneState::Active | LaneState::Done => self.window,
-            // A suspect is asked with one chunk at a time, by its timer.
-            LaneState::Suspect => 1,
-        };
         self.held_until = None;
-        if self.flights.len() >= room {
+        if self.flights.len() >= self.room() {
             return None;
         }
         let seq = self.queue.first()?;

@@ -125,9 +125,12 @@ impl Receiver {
         self.ack(Ack { local: append.local, to: append.from, tid, seq, crc });
     }
 
-    /// The next question for the store.
+    /// The next question for the store: not while it has chunks of that transaction to answer for,
+    /// which may be those that the question came behind.
     pub fn poll_seal(&mut self) -> Option<SealAsked> {
-        self.questions.pop_front()
+        let table = &self.table;
+        let at = self.questions.iter().position(|asked| !table.is_storing(asked.seal.tid))?;
+        self.questions.remove(at)
     }
 
     /// Takes the store's answer to a question; `None` if it knows nothing of the transaction, and

@@ -119,6 +119,11 @@ impl Table {
         self.transactions.at(place, tid)
     }
 
+    /// Whether the store has chunks of this transaction to answer for.
+    pub(super) fn is_storing(&self, tid: TransactionId) -> bool {
+        self.transactions.get(tid).is_some_and(|transaction| transaction.pending > 0)
+    }
+
     pub(super) fn next_check(&self) -> Option<Instant> {
         self.checks.first().map(|&(at, _)| at)
     }

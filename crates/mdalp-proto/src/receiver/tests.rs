@@ -271,3 +271,25 @@ fn only_announced_transactions_are_taken_if_so_configured() {
     world.wait(300 * SECOND);
     assert_eq!(world.chunk(CLIENT, TID, 1), None);
 }
+
+#[test]
+fn a_seal_waits_for_the_chunks_that_it_came_behind() {
+    let mut world = World::new(Config { seals: true, ..Config::default() });
+    let from = CLIENT.parse().unwrap();
+    let mut question = Vec::new();
+    let seal = Seal { tid: TransactionId(TID), chunks: 1, bytes: 5, blake3: [7; 32] };
+    crate::wire::encode_seal(&mut question, &seal);
+    world.receiver.handle_datagram(world.now, Local(0), from, &data(TID, 0, b"first"));
+    let append = world.receiver.poll_append().unwrap();
+    world.receiver.handle_datagram(world.now, Local(1), from, &question);
+    assert_eq!(world.receiver.poll_seal(), None);
+    // Nobody else waits for it.
+    question.clear();
+    crate::wire::encode_seal(&mut question, &Seal { tid: TransactionId(TID + 1), ..seal });
+    world.receiver.handle_datagram(world.now, Local(1), from, &question);
+    let asked = world.receiver.poll_seal().unwrap();
+    assert_eq!(asked.seal.tid, TransactionId(TID + 1));
+    world.receiver.handle_appended(world.now, &append, Stored::Failed);
+    assert_eq!(world.receiver.poll_seal().map(|asked| asked.seal), Some(seal));
+    assert_eq!(world.receiver.poll_seal(), None);
+}

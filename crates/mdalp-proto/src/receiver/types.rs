@@ -93,7 +93,8 @@ pub struct SealReply {
     pub local: Local,
     /// Who asked.
     pub to: SocketAddr,
-    tid: TransactionId,
+    /// The transaction.
+    pub tid: TransactionId,
     verdict: Verdict,
     limit: usize,
 }

@@ -295,6 +295,7 @@ impl Transfer {
             self.put_off_probe(now, at);
         }
         self.lanes.pumped(at);
+        self.ask_early(now);
     }
 
     fn transmit(&mut self, at: usize, send: Send) {
@@ -315,8 +316,12 @@ impl Transfer {
 
     fn finish_if_complete(&mut self, now: Instant) {
         // All that are acknowledged in one piece, or none: cheaper to tell than how many.
-        let pieces = self.acked().range_count();
-        if pieces <= 1 && self.acked().len() == self.layout.chunks() && !self.start_sealing(now) {
+        if self.acked().range_count() > 1 || self.acked().len() < self.layout.chunks() {
+            return;
+        }
+        if self.has_early_receipt() {
+            self.finish(Outcome::Complete { verified: true });
+        } else if !self.start_sealing(now) {
             self.finish(Outcome::Complete { verified: false });
         }
     }

@@ -3,6 +3,9 @@
 //! Begins when every chunk is acknowledged and everybody who holds some can be asked. The shell
 //! hashes the payload; here it is asked, asked again, and what is missing is sent again. Without
 //! an answer the transfer ends complete, but unverified.
+//!
+//! Before that, one question may go right behind the last chunk, so that a transfer without loss
+//! saves the round trip: only `complete` counts in answer to it, and not before the last ack.
 
 use super::{Content, Event, Outcome, Transfer, Transmit};
 use crate::ids::SequenceNumber;
@@ -25,8 +28,25 @@ const PATIENCE: u32 = 3;
 pub(super) struct Sealing {
     digest: Option<[u8; 32]>,
     question: Option<Question>,
+    early: Early,
     repairs: u32,
     doubts: u32,
+}
+
+/// The question behind the last chunk.
+#[derive(Clone, Copy, Debug, Default)]
+enum Early {
+    /// It may still be asked.
+    #[default]
+    Unasked,
+    Asked {
+        lane: usize,
+        at: Instant,
+    },
+    /// It was answered: the servers have everything.
+    Complete,
+    /// It says nothing, or is too late.
+    Over,
 }
 
 /// A question that is open.
@@ -35,7 +55,7 @@ struct Question {
     since: Instant,
     lane: usize,
     asked: u32,
-    /// When to ask again; `None` until the hash is known.
+    /// When to ask, or ask again; `None` until the hash is known.
     next_at: Option<Instant>,
 }
 
@@ -66,13 +86,54 @@ impl Transfer {
         let Some(lane) = (0..self.lanes.len()).filter(can_answer).min_by_key(order) else {
             return false;
         };
-        self.sealing.question = Some(Question { since: now, lane, asked: 0, next_at: None });
-        if self.sealing.digest.is_some() {
+        let next_at = self.early_answer_due().filter(|&due| now < due);
+        self.sealing.question = Some(Question { since: now, lane, asked: 0, next_at });
+        if next_at.is_some() {
+            // The answer that is on its way may do.
+        } else if self.sealing.digest.is_some() {
             self.ask(now);
         } else {
             self.events.push_back(Event::DigestWanted);
         }
         true
+    }
+
+    /// Asks behind the last chunk, once, if nothing hints that a chunk will not arrive.
+    pub(super) fn ask_early(&mut self, now: Instant) {
+        let may = matches!(self.sealing.early, Early::Unasked)
+            && self.sealing.digest.is_some()
+            && self.sealing.question.is_none()
+            && self.sealing.repairs == 0
+            && self.acked.len() == 1
+            && self.outcome.is_none();
+        if !may || !self.lanes.iter().all(|lane| lane.can_seal && lane.has_sent_all_once()) {
+            return;
+        }
+        // The farthest, so that the question arrives last; the last of several that are as far.
+        let under_way = || (0..self.lanes.len()).filter(|&at| self.lanes[at].in_flight() > 0);
+        let rtt = |at: usize| self.lanes[at].rtt.srtt();
+        let measured = under_way().all(|at| rtt(at).is_some());
+        let farthest = under_way().max_by(|&a, &b| {
+            let planned = || self.lanes[a].latency.total_cmp(&self.lanes[b].latency);
+            if measured { rtt(a).cmp(&rtt(b)) } else { planned() }
+        });
+        // It takes a chunk's place in the window, and in what may be sent to a stranger (H27).
+        let Some(lane) = farthest.filter(|&at| self.lanes[at].in_flight() < self.lanes[at].room())
+        else {
+            return;
+        };
+        self.sealing.early = Early::Asked { lane, at: now };
+        self.send_question(lane, 1);
+    }
+
+    /// When to stop waiting for the answer to the early question: as a chunk counts as lost.
+    fn early_answer_due(&self) -> Option<Instant> {
+        let Early::Asked { lane, at } = self.sealing.early else { return None };
+        self.lanes[lane].rtt.srtt().map(|rtt| at + rtt * 9 / 8)
+    }
+
+    pub(super) fn has_early_receipt(&self) -> bool {
+        matches!(self.sealing.early, Early::Complete)
     }
 
     /// Gives the payload's BLAKE3, which [`Event::DigestWanted`] asked for; earlier is welcome.
@@ -82,6 +143,7 @@ impl Transfer {
             self.last_progress = now;
             self.ask(now);
         }
+        self.ask_early(now);
     }
 
     fn ask(&mut self, now: Instant) {
@@ -92,6 +154,10 @@ impl Transfer {
         let patience = self.lanes[question.lane].rtt.rto().saturating_mul(1 << doublings);
         question.next_at = Some(now + patience.min(self.config.rto.max));
         let (lane, attempt) = (question.lane, question.asked);
+        self.send_question(lane, attempt);
+    }
+
+    fn send_question(&mut self, lane: usize, attempt: u32) {
         self.outbox.push_back(Transmit {
             to: self.lanes[lane].addr.0,
             lane,
@@ -111,7 +177,7 @@ impl Transfer {
         if now - question.since >= self.config.suspect_after {
             return self.finish(Outcome::Complete { verified: false });
         }
-        if question.asked % PATIENCE == 0 {
+        if question.asked > 0 && question.asked % PATIENCE == 0 {
             let count = self.lanes.len();
             let next = (1..=count).map(|n| (question.lane + n) % count);
             let next = next.into_iter().find(|&at| self.lanes[at].can_seal);
@@ -132,6 +198,9 @@ impl Transfer {
 
     /// A Type 5 from a receiver of this transfer.
     pub(super) fn handle_verdict(&mut self, now: Instant, at: usize, verdict: Verdict) {
+        if matches!(self.sealing.early, Early::Asked { lane, .. } if lane == at) {
+            return self.handle_early_verdict(now, &verdict);
+        }
         let asked = self.sealing.question.is_some_and(|question| question.asked > 0);
         if !asked || !self.lanes[at].can_seal {
             self.ignored.not_an_ack += 1;
@@ -142,6 +211,19 @@ impl Transfer {
             Verdict::Complete => self.finish(Outcome::Complete { verified: true }),
             Verdict::Mismatch => self.doubt(now),
             Verdict::Missing(chunks) => self.repair(now, at, &chunks),
+        }
+    }
+
+    /// The first answer of the receiver that was asked early. Chunks may have been under way when
+    /// it was given, so that only `complete` means anything.
+    fn handle_early_verdict(&mut self, now: Instant, verdict: &Verdict) {
+        if *verdict == Verdict::Complete {
+            self.sealing.early = Early::Complete;
+            return self.finish_if_complete(now);
+        }
+        self.sealing.early = Early::Over;
+        if self.sealing.question.is_some_and(|question| question.asked == 0) {
+            self.ask(now);
         }
     }
 
@@ -167,6 +249,7 @@ impl Transfer {
             return self.finish(Outcome::Mismatch);
         }
         self.sealing.question = None;
+        self.sealing.early = Early::Over;
         for seq in missing.iter().flatten() {
             self.lanes.iter_mut().for_each(|lane| lane.forget(seq));
             if self.is_acked(seq) {

@@ -342,6 +342,7 @@ impl Client {
             if transmit.content == Content::Seal {
                 self.out.clear();
                 transfer.encode(&transmit, &[], &mut self.out);
+                self.lanes[lane].asks(truth, transfer, lane, net.now);
                 net.send_up(self.index, to, &self.out);
                 continue;
             }

@@ -171,11 +171,7 @@ impl LaneCheck {
         let again = !self.sent.insert(transmit.seq.0);
         let in_flight = transfer.in_flight(lane);
         truth.i10_window(in_flight, self.window);
-        let first = *self.first_sent.get_or_insert(now);
-        if transfer.acked_by(lane).is_empty() {
-            self.unproven += 1;
-            truth.i09_unproven(self.unproven, in_flight, now - first);
-        }
+        self.count_unproven(truth, transfer, lane, in_flight, now);
         // With nothing in flight it is a question to a suspect; but what waited to be sent when it
         // became one still leaves.
         let asks = transmit.attempt > 1 && in_flight == 0 && self.changed < local;
@@ -189,6 +185,35 @@ impl LaneCheck {
             *sent += 1;
         }
         again
+    }
+
+    /// A question whether all is there: it counts towards strangers (9) and, while chunks are in
+    /// flight, in the window (10).
+    pub(crate) fn asks(
+        &mut self,
+        truth: &mut Truth,
+        transfer: &Transfer,
+        lane: usize,
+        now: Instant,
+    ) {
+        let in_flight = transfer.in_flight(lane) + 1;
+        truth.i10_window(in_flight, self.window);
+        self.count_unproven(truth, transfer, lane, in_flight, now);
+    }
+
+    fn count_unproven(
+        &mut self,
+        truth: &mut Truth,
+        transfer: &Transfer,
+        lane: usize,
+        in_flight: usize,
+        now: Instant,
+    ) {
+        let first = *self.first_sent.get_or_insert(now);
+        if transfer.acked_by(lane).is_empty() {
+            self.unproven += 1;
+            truth.i09_unproven(self.unproven, in_flight, now - first);
+        }
     }
 
     /// A timeout at `now`, in the client's own time.

@@ -14,7 +14,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::{self, Orchestrator};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::{self, Append, Local, Receiver, Stored};
-use mdalp_proto::wire::ChunkCrc;
+use mdalp_proto::wire::{ChunkCrc, Message, decode};
 use mdalp_proto::wire::list::Entry;
 use mdalp_store::{AppendError, AppendResult, Appended};
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +52,8 @@ pub(crate) struct Server {
     /// Disk operations that were tried, for the report.
     results: Vec<AppendResult>,
     scratch: Vec<u8>,
+    /// The datagrams of questions that have no answer yet.
+    questions: BTreeMap<TransactionId, (SocketAddrV4, usize)>,
     acks: u64,
     /// Who sent the last datagram, and who began each transaction that is in memory (17).
     heard: IpAddr,
@@ -84,6 +86,7 @@ impl Server {
             commit: setup.servers.commit,
             results: Vec::new(),
             scratch: Vec::new(),
+            questions: BTreeMap::new(),
             acks: 0,
             heard: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             creators: BTreeMap::new(),
@@ -156,6 +159,7 @@ impl Server {
         (self.orchestrator, self.receiver) = (None, None);
         self.creators.clear();
         self.taken.clear();
+        self.questions.clear();
         for pending in self.waiting.drain(..).chain(self.committing.drain(..)) {
             net.release(pending.bytes);
         }
@@ -194,8 +198,14 @@ impl Server {
         let local = self.receivers.iter().position(|&index| Some(index) == host);
         let mut append = None;
         if let (Some(receiver), Some(local)) = (&mut self.receiver, local) {
+            let asked = receiver.counters().seals;
             receiver.handle_datagram(now, Local(local as u16), from.into(), &bytes);
             append = receiver.poll_append();
+            if receiver.counters().seals > asked
+                && let Ok(Message::Seal(seal)) = decode(&bytes)
+            {
+                self.questions.insert(seal.tid, (from, bytes.len()));
+            }
         }
         let len = bytes.len();
         if let Some(append) = append {
@@ -388,7 +398,7 @@ impl Server {
         if claimed {
             truth.h46_quotas(self.heard, self.creators.values());
         }
-        self.answer_seals(net, truth, request);
+        self.answer_seals(net, truth);
         self.drain_orchestrator(net, truth, setup);
         if self.store.is_poisoned() {
             return self.fail(net, setup);
@@ -404,12 +414,7 @@ impl Server {
         self.process.set_timer(timers.into_iter().flatten().min(), Duration::ZERO);
     }
 
-    fn answer_seals(
-        &mut self,
-        net: &mut Net,
-        truth: &mut Truth,
-        mut request: Option<(SocketAddrV4, usize)>,
-    ) {
+    fn answer_seals(&mut self, net: &mut Net, truth: &mut Truth) {
         let Some(receiver) = &mut self.receiver else { return };
         while let Some(asked) = receiver.poll_seal() {
             let verdict = self.store.seal(net, &asked.seal);
@@ -419,7 +424,7 @@ impl Server {
             self.scratch.clear();
             reply.encode(&mut self.scratch);
             let to = v4(reply.to);
-            truth.i09_reply(request.take(), to, self.scratch.len());
+            truth.i09_reply(self.questions.remove(&reply.tid), to, self.scratch.len());
             net.send_down(self.receivers[usize::from(reply.local.0)], to, &self.scratch);
         }
     }

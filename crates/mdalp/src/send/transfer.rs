@@ -18,6 +18,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Datagrams read before the timers are looked at again.
 const BURST: usize = 256;
 
+/// Payloads up to this length are hashed before the first chunk leaves: a millisecond that may save
+/// a round trip.
+const HASHED_FIRST: u64 = 1 << 20;
+
 /// What is said again and again, and when it is due next.
 struct Reminders {
     progress: Instant,
@@ -44,10 +48,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let now = self.clock.now();
         let mut due = Reminders { progress: now + PROGRESS_EVERY, silence: now + SILENCE };
         let (mut data, mut datagram) = (Vec::new(), Vec::new());
-        let mut hashing = self.start_hashing();
-        if let Some(digest) = self.digest {
+        if self.wants_digest() && self.payload.len() <= HASHED_FIRST {
+            self.note_digest(transfer, self.payload.blake3())?;
+        } else if let Some(digest) = self.digest {
             transfer.provide_digest(now, digest);
         }
+        let mut hashing = self.start_hashing();
         loop {
             while let Some(event) = transfer.poll_event() {
                 self.tell(transfer, &event)?;
@@ -92,11 +98,15 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         }
     }
 
-    /// Hashes the payload on a thread of its own, if anybody can be asked to compare.
+    /// Whether anybody can be asked to compare, and the hash is not known.
+    fn wants_digest(&self) -> bool {
+        self.can_verify() && self.digest.is_none()
+    }
+
+    /// Hashes the payload on a thread of its own.
     fn start_hashing(&self) -> Option<Hashing> {
-        let wanted = self.can_verify() && self.digest.is_none();
         let payload = self.payload.clone();
-        wanted.then(|| tokio::task::spawn_blocking(move || payload.blake3()))
+        self.wants_digest().then(|| tokio::task::spawn_blocking(move || payload.blake3()))
     }
 
     fn note_digest(

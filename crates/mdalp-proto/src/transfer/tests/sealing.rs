@@ -139,3 +139,164 @@ fn a_verdict_that_nobody_asked_for_changes_nothing() {
     transfer.handle_datagram(now, addr(0), b"Type:5;TID:1;DATA:mismatch");
     assert_eq!(transfer.outcome(), None);
 }
+
+/// A transfer whose hash is known to three receivers; datagrams are answered by hand.
+struct Early {
+    transfer: Transfer,
+    now: Instant,
+    left: Vec<Transmit>,
+}
+
+impl Early {
+    fn new(chunks: u64, window: u16, copies: usize, latencies: [f64; 3]) -> Self {
+        let target = |at: usize| Target {
+            addr: ReceiverAddr(addr(at)),
+            latency: latencies[at],
+            window,
+            crc: false,
+            seal: true,
+        };
+        let targets = [0, 1, 2].map(target);
+        let plan = Plan::new(net::TID, chunks * 100, 100, &targets, &Latency);
+        let config = TransferConfig { copies, ..TransferConfig::default() };
+        let now = Instant::ZERO;
+        let mut transfer = Transfer::new(now, config, &plan, &targets, Box::new(Latency));
+        transfer.provide_digest(now, HASH);
+        let mut world = Self { transfer, now, left: Vec::new() };
+        world.drain();
+        world
+    }
+
+    fn drain(&mut self) {
+        while let Some(transmit) = self.transfer.poll_transmit() {
+            let mut out = Vec::new();
+            self.transfer.encode(&transmit, &[0; 100], &mut out);
+            self.left.push(transmit);
+        }
+    }
+
+    /// Acknowledges what has left so far, but for the last `but`.
+    fn acks(&mut self, but: usize) {
+        let chunks = self.left.iter().filter(|sent| sent.content == Content::Chunk);
+        let chunks: Vec<Transmit> = chunks.cloned().collect();
+        for sent in &chunks[..chunks.len() - but] {
+            let mut ack = Vec::new();
+            encode_ack(&mut ack, net::TID, sent.seq, None);
+            self.transfer.handle_datagram(self.now, sent.to, &ack);
+        }
+        self.drain();
+    }
+
+    fn says(&mut self, lane: usize, verdict: &Verdict) {
+        let mut reply = Vec::new();
+        encode_seal_reply(&mut reply, net::TID, verdict, 1000);
+        self.transfer.handle_datagram(self.now, addr(lane), &reply);
+        self.drain();
+    }
+
+    /// Who was asked, in order.
+    fn questions(&self) -> Vec<usize> {
+        let seals = self.left.iter().filter(|sent| sent.content == Content::Seal);
+        seals.map(|sent| sent.lane).collect()
+    }
+}
+
+fn nothing_there() -> Verdict {
+    Verdict::Missing(std::iter::once(0..=5).collect())
+}
+
+#[test]
+fn a_small_payload_is_sent_and_sealed_in_one_round_trip() {
+    let mut world = Early::new(6, 32, 1, [1.0; 3]);
+    assert_eq!(world.left.len(), 7, "six chunks and the question behind them");
+    assert_eq!(world.left[6].content, Content::Seal);
+    world.now = world.now + ms(50);
+    world.acks(0);
+    assert_eq!((world.questions(), world.transfer.outcome()), (vec![2], None));
+    world.says(2, &Verdict::Complete);
+    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: true }));
+    assert_eq!(world.left.len(), 7);
+}
+
+#[test]
+fn i03_the_early_receipt_does_not_stand_in_for_an_ack() {
+    let mut world = Early::new(6, 32, 1, [1.0; 3]);
+    world.now = world.now + ms(50);
+    world.says(2, &Verdict::Complete);
+    world.acks(1);
+    assert_eq!((world.transfer.outcome(), world.transfer.acked_bytes()), (None, 500));
+    world.acks(0);
+    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: true }));
+    assert_eq!(world.questions().len(), 1);
+}
+
+#[test]
+fn what_was_missing_before_the_last_ack_is_no_repair() {
+    for verdict in [nothing_there(), Verdict::Mismatch] {
+        let mut world = Early::new(6, 32, 1, [1.0; 3]);
+        world.now = world.now + ms(50);
+        world.says(2, &verdict);
+        world.acks(0);
+        assert_eq!((world.questions().len(), world.left.len()), (2, 8), "asked at once");
+        let asked = world.questions()[1];
+        world.says(asked, &Verdict::Complete);
+        assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: true }));
+    }
+}
+
+#[test]
+fn an_early_answer_that_comes_after_the_last_ack_is_an_early_one() {
+    let mut world = Early::new(6, 32, 1, [1.0; 3]);
+    world.now = world.now + ms(50);
+    world.acks(0);
+    world.says(2, &nothing_there());
+    assert_eq!((world.questions().len(), world.left.len()), (2, 8), "no chunk again");
+    let asked = world.questions()[1];
+    world.says(asked, &nothing_there());
+    assert_eq!(world.left.len(), 14, "this time it is meant");
+}
+
+#[test]
+fn without_an_early_answer_the_question_is_asked_an_eighth_of_a_round_trip_later() {
+    let mut world = Early::new(6, 32, 1, [1.0; 3]);
+    world.now = world.now + ms(80);
+    world.acks(0);
+    assert_eq!(world.transfer.poll_timeout(), Some(Instant::from_millis(90)));
+    world.now = world.now + ms(10);
+    world.transfer.handle_timeout(world.now);
+    world.drain();
+    assert_eq!(world.questions().len(), 2);
+    // The first answer may be that to the first question.
+    world.says(2, &nothing_there());
+    assert_eq!(world.left.len(), 8);
+}
+
+#[test]
+fn the_farthest_is_asked_early() {
+    assert_eq!(Early::new(6, 32, 1, [2.0, 3.0, 2.0]).questions(), [1]);
+}
+
+#[test]
+fn h27_the_early_question_takes_a_place_in_the_window_and_among_three_to_a_stranger() {
+    for (chunks, window) in [(6, 2), (9, 32)] {
+        let mut world = Early::new(chunks, window, 1, [1.0; 3]);
+        assert!(world.questions().is_empty());
+        world.now = world.now + ms(50);
+        // All but the last three or two, which are the last receiver's.
+        world.acks(world.transfer.in_flight(2));
+        assert!(world.questions().is_empty());
+        world.acks(1);
+        assert_eq!(world.questions(), [2]);
+    }
+}
+
+#[test]
+fn nobody_is_asked_early_after_a_timeout_or_with_copies() {
+    assert!(Early::new(6, 32, 2, [1.0; 3]).questions().is_empty());
+    let mut world = Early::new(6, 1, 1, [1.0; 3]);
+    world.now = world.transfer.poll_timeout().unwrap();
+    world.transfer.handle_timeout(world.now);
+    world.drain();
+    world.acks(2);
+    assert!(world.questions().is_empty());
+}

@@ -6,6 +6,7 @@ use super::super::net::{Net, orchestrator_addr, v4};
 use super::super::original::{LAST_ECHO, Original, Peer};
 use super::{Brain, Chosen, Client, End};
 use crate::journal::Note;
+use crate::payload;
 use crate::setup::{Mode, Program, Setup, Twin};
 use mdalp_proto::address;
 use mdalp_proto::ids::{ReceiverAddr, TransactionId};
@@ -15,6 +16,9 @@ use mdalp_proto::transfer::{Adaptive, Latency, Plan, Policy, Single, Target, Tra
 use mdalp_proto::wire::PORT;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
+
+/// Up to this length the real shell knows the hash before it sends.
+const HASHED_FIRST: u64 = 1 << 20;
 
 impl Client {
     /// Judges the listed receivers and keeps those that may and shall be sent to.
@@ -133,7 +137,12 @@ impl Client {
                 config.rto.max = Duration::from_millis(400);
             }
             config.reassign &= setup.twin != Some(Twin::NoReassignment);
-            Brain::Sending(Box::new(Transfer::new(now, config, &plan, &targets, policy)))
+            let mut transfer = Transfer::new(now, config, &plan, &targets, policy);
+            if self.setup.payload <= HASHED_FIRST && targets.iter().any(|target| target.seal) {
+                let digest = payload::digest(self.payload_seed, self.setup.payload);
+                transfer.provide_digest(now, digest);
+            }
+            Brain::Sending(Box::new(transfer))
         };
     }
 
