@@ -104,6 +104,10 @@ impl World {
             last_progress: now,
             outcome: None,
         };
+        if flags & 16 == 16 {
+            // The question may leave before everything is acknowledged.
+            world.transfer.provide_digest(now, [7; 32]);
+        }
         world.drain();
         world
     }
@@ -316,6 +320,7 @@ impl World {
         let mut out = Vec::new();
         if transmit.content == Content::Seal {
             self.asked.insert(transmit.lane);
+            self.count_unproven(transmit.lane);
             self.transfer.encode(transmit, &[], &mut out);
             return;
         }
@@ -323,13 +328,13 @@ impl World {
         assert!(!transmit.range.is_empty());
         let (start, end) = (transmit.range.start as usize, transmit.range.end as usize);
         self.transfer.encode(transmit, &self.payload[start..end], &mut out);
-        self.note_sent(transmit.lane, transmit.seq.0);
+        self.peers[transmit.lane].sent.insert(transmit.seq.0);
+        self.count_unproven(transmit.lane);
     }
 
-    fn note_sent(&mut self, at: usize, seq: u64) {
+    fn count_unproven(&mut self, at: usize) {
         let now = self.now;
         let peer = &mut self.peers[at];
-        peer.sent.insert(seq);
         if peer.proven {
             return;
         }
