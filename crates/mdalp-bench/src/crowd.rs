@@ -149,7 +149,9 @@ fn serve(socket: &UdpSocket, receivers: usize, over: &AtomicBool) -> io::Result<
                 _ => {}
             }
         }
-        while let Some(due) = acks.pop_front_if(|due: &mut Due| due.at <= now()) {
+        while acks.front().is_some_and(|due: &Due| due.at <= now())
+            && let Some(due) = acks.pop_front()
+        {
             answer(&state, socket, due.from, due.to, &due.ack)?;
             late += now().saturating_sub(due.at);
             count += 1;

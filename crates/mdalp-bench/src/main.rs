@@ -72,8 +72,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(what, "all" | "client") {
         lanes::print()?;
-        crowd::print()?;
         bulk::print(setup)?;
+        crowd::print()?;
         small::print(setup.dir)?;
     }
     Ok(())

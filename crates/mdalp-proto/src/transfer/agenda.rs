@@ -13,7 +13,7 @@ use std::ops::{Deref, Index, IndexMut};
 /// The lanes. Whoever changes one cannot forget to say so.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    lanes: Vec<Lane>,
+    all: Vec<Lane>,
     /// Changed since they were noted last; some several times.
     changed: Vec<usize>,
     /// Changed since they were pumped last.
@@ -22,19 +22,19 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn new(lanes: Vec<Lane>) -> Self {
-        let all = 0..lanes.len();
-        Self { lanes, changed: all.clone().collect(), unpumped: all.collect() }
+        let changed = 0..lanes.len();
+        Self { all: lanes, changed: changed.clone().collect(), unpumped: changed.collect() }
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
-        self.changed = (0..self.lanes.len()).collect();
-        self.unpumped.extend(0..self.lanes.len());
-        self.lanes.iter_mut()
+        self.changed = (0..self.all.len()).collect();
+        self.unpumped.extend(0..self.all.len());
+        self.all.iter_mut()
     }
 
     /// A lane for a change that concerns neither its timers nor what it may send.
     pub(super) fn unnoticed(&mut self, at: usize) -> &mut Lane {
-        &mut self.lanes[at]
+        &mut self.all[at]
     }
 
     /// It has sent all that it may.
@@ -46,14 +46,14 @@ impl Lanes {
 impl Deref for Lanes {
     type Target = [Lane];
     fn deref(&self) -> &[Lane] {
-        &self.lanes
+        &self.all
     }
 }
 
 impl Index<usize> for Lanes {
     type Output = Lane;
     fn index(&self, at: usize) -> &Lane {
-        &self.lanes[at]
+        &self.all[at]
     }
 }
 
@@ -63,12 +63,12 @@ impl IndexMut<usize> for Lanes {
             self.changed.push(at);
         }
         self.unpumped.insert(at);
-        &mut self.lanes[at]
+        &mut self.all[at]
     }
 }
 
 /// What is noted of a lane.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Note {
     due: Instant,
     /// It would take more at once.
@@ -147,6 +147,17 @@ impl Transfer {
                 && self.policy.feeds(extra.was_suspect),
             gives: suspect && lane.has_work(),
         }
+    }
+
+    /// Whether what is noted is true of every lane, changed or not.
+    #[cfg(test)]
+    pub(super) fn notes_are_true(&self) -> bool {
+        let notes: Vec<Note> = (0..self.lanes.len()).map(|at| self.note(at)).collect();
+        let due = notes.iter().map(|note| note.due).min().unwrap_or(Instant::NEVER);
+        let idle = notes.iter().filter(|note| note.idle).count();
+        let giving = notes.iter().filter(|note| note.gives).count();
+        (&notes, due, idle, giving)
+            == (&self.agenda.notes, self.agenda.next(), self.agenda.idle, self.agenda.giving)
     }
 
     /// Lets the lanes send that may be able to: those that are due, and those that have changed.

@@ -315,7 +315,7 @@ impl Transfer {
     }
 
     fn finish_if_complete(&mut self, now: Instant) {
-        // All that are acknowledged in one piece, or none: cheaper to tell than how many.
+        // All of them are one piece, which is cheaper to tell than how many there are.
         if self.acked().range_count() > 1 || self.acked().len() < self.layout.chunks() {
             return;
         }

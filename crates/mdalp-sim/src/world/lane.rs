@@ -187,8 +187,7 @@ impl LaneCheck {
         again
     }
 
-    /// A question whether all is there: it counts towards strangers (9) and, while chunks are in
-    /// flight, in the window (10).
+    /// A question whether all is there: no chunk, but it counts towards strangers (9).
     pub(crate) fn asks(
         &mut self,
         truth: &mut Truth,
@@ -196,9 +195,7 @@ impl LaneCheck {
         lane: usize,
         now: Instant,
     ) {
-        let in_flight = transfer.in_flight(lane) + 1;
-        truth.i10_window(in_flight, self.window);
-        self.count_unproven(truth, transfer, lane, in_flight, now);
+        self.count_unproven(truth, transfer, lane, transfer.in_flight(lane) + 1, now);
     }
 
     fn count_unproven(

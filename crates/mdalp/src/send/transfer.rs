@@ -15,8 +15,11 @@ use std::time::Duration;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// A receiver's silence is worth a line each time it has lasted so much longer.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Datagrams read before the timers are looked at again.
-const BURST: usize = 256;
+/// Datagrams read before what they allow is sent. More would let the first ack wait for the others
+/// in each round trip, for what is sent together comes back together.
+const BURST: usize = 16;
+/// Such bursts before the timers are looked at again, however much still waits.
+const BURSTS: usize = 16;
 
 /// Payloads up to this length are hashed before the first chunk leaves: a millisecond that may save
 /// a round trip.
@@ -53,7 +56,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         } else if let Some(digest) = self.digest {
             transfer.provide_digest(now, digest);
         }
-        let mut hashing = self.start_hashing();
+        let (mut hashing, mut bursts) = (self.start_hashing(), 0_usize);
         loop {
             while let Some(event) = transfer.poll_event() {
                 self.tell(transfer, &event)?;
@@ -92,9 +95,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 }
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
-            self.take_burst(transfer, sockets, received);
-            transfer.handle_timeout(self.clock.now());
-            self.remind(transfer, &mut due);
+            let all = self.take_burst(transfer, sockets, received);
+            bursts = if all { 0 } else { (bursts + 1) % BURSTS };
+            if bursts == 0 {
+                transfer.handle_timeout(self.clock.now());
+                self.remind(transfer, &mut due);
+            }
         }
     }
 
@@ -124,18 +130,19 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         Ok(())
     }
 
-    /// Hands `received` to the transfer, and what else has arrived: before the timers are looked
-    /// at, so that a process that was stopped for a while does not take waiting acks for lost.
+    /// Hands `received` to the transfer, and what else has arrived; whether that was all. Before the
+    /// timers are looked at, so that a process that was stopped for a while does not take waiting acks
+    /// for lost.
     fn take_burst(
         &mut self,
         transfer: &mut Transfer,
         sockets: &Sockets,
         mut received: Option<Arrival>,
-    ) {
+    ) -> bool {
         for _ in 0..BURST {
             received = received.or_else(|| sockets.try_recv(&mut self.buffer));
             match received.take() {
-                None => return,
+                None => return true,
                 Some(Arrival::Refused(by)) => transfer.handle_unreachable(self.clock.now(), by),
                 Some(Arrival::Datagram(len, from)) => {
                     if self.options.datagrams {
@@ -146,6 +153,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 }
             }
         }
+        false
     }
 
     /// Translates an event of the core; the end as an error, unless it is complete.

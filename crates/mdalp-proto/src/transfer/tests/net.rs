@@ -120,6 +120,7 @@ impl Net {
         while let Some(event) = self.transfer.poll_event() {
             self.events.push((self.now, event));
         }
+        assert!(self.transfer.notes_are_true(), "a change was not noted");
         // Invariant 12.
         assert!(self.transfer.acked_bytes() <= self.transfer.layout.bytes());
     }

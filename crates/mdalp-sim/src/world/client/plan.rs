@@ -138,7 +138,7 @@ impl Client {
             }
             config.reassign &= setup.twin != Some(Twin::NoReassignment);
             let mut transfer = Transfer::new(now, config, &plan, &targets, policy);
-            let early = self.setup.payload <= HASHED_FIRST && self.payload_seed % 4 > 0;
+            let early = self.setup.payload <= HASHED_FIRST && !self.payload_seed.is_multiple_of(4);
             if early && targets.iter().any(|target| target.seal) {
                 let digest = payload::digest(self.payload_seed, self.setup.payload);
                 transfer.provide_digest(now, digest);
