@@ -8,7 +8,7 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::receiver::{Append, Config, Local, Receiver, SealAsked, Stored};
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::{ChunkCrc, Message, Seal, Verdict, decode, encode_seal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub fn receiver(bytes: &[u8]) {
         now: Instant::from_millis(1),
         stored: BTreeMap::new(),
         waiting: Vec::new(),
+        questions: BTreeSet::new(),
         asked: Vec::new(),
     };
     for _ in 0..500 {
@@ -59,6 +60,8 @@ struct World {
     stored: BTreeMap<(u64, u64), Vec<u8>>,
     /// What the store has not answered yet, with the datagrams.
     waiting: Vec<(Append, Vec<u8>)>,
+    /// Seals that arrived: whose, how long, and of what. They may wait for chunks to be stored.
+    questions: BTreeSet<(SocketAddr, usize, TransactionId)>,
     asked: Vec<SealAsked>,
 }
 
@@ -110,6 +113,9 @@ impl World {
             255 => ([224, 0, 0, 1], 9).into(),
             host => client(host % 9, u16::from(host / 9) % 3),
         };
+        if let Ok(Message::Seal(seal)) = decode(bytes) {
+            self.questions.insert((from, bytes.len(), seal.tid));
+        }
         self.receiver.handle_datagram(self.now, local, from, bytes);
         if let Some(append) = self.receiver.poll_append() {
             let Ok(Message::Data { tid, seq, data, .. }) = decode(bytes) else {
@@ -130,7 +136,7 @@ impl World {
         }
         self.replies(from, bytes, 1);
         while let Some(asked) = self.receiver.poll_seal() {
-            assert_eq!((asked.from, asked.limit), (from, bytes.len()));
+            assert!(self.questions.contains(&(asked.from, asked.limit, asked.seal.tid)));
             assert!(self.asked.iter().all(|other| other.seal.tid != asked.seal.tid));
             self.asked.push(asked);
             assert!(self.asked.len() <= 256, "17");
