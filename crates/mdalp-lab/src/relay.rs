@@ -240,9 +240,6 @@ impl Worker {
                     let _ = client.back.send_to(&output.bytes, server);
                     continue;
                 }
-                if output.lost.is_none() {
-                    let _ = front.socket.send_to(&output.bytes, addr);
-                }
                 let seen = Seen {
                     at: now,
                     transfer: client.number,
@@ -254,6 +251,10 @@ impl Worker {
                     fate: Fate { lost: output.lost, damaged: output.damaged, ..Fate::default() },
                 };
                 self.observers.iter_mut().for_each(|observer| observer(&seen));
+                // Last: who gets it may end at once, and ask what was seen.
+                if output.lost.is_none() {
+                    let _ = front.socket.send_to(&output.bytes, addr);
+                }
             }
         }
     }
