@@ -392,16 +392,19 @@ fn f14_in_an_outage_idle_receivers_do_not_pass_the_last_chunks_around() {
     }
 }
 
-#[test]
-fn large_chunks_that_nobody_acks_are_given_up_early() {
-    let target = |at| Target {
+fn two_alike() -> [Target; 2] {
+    [0, 1].map(|at| Target {
         addr: ReceiverAddr(addr(at)),
         latency: 1.0,
         window: 8,
         crc: false,
         seal: false,
-    };
-    let targets = [target(0), target(1)];
+    })
+}
+
+#[test]
+fn large_chunks_that_nobody_acks_are_given_up_early() {
+    let targets = two_alike();
     let plan = Plan::new(net::TID, 5000, 1200, &targets, &Adaptive);
     let last = SequenceNumber(plan.layout.chunks() - 1);
     assert!(plan.layout.len(last) < 1200);
@@ -429,14 +432,7 @@ fn large_chunks_that_nobody_acks_are_given_up_early() {
 #[test]
 fn a_receiver_that_is_dead_is_no_path_that_drops_large_datagrams() {
     // Shares too short for a full chunk: whoever is silent now, size is not why.
-    let target = |at| Target {
-        addr: ReceiverAddr(addr(at)),
-        latency: 1.0,
-        window: 8,
-        crc: false,
-        seal: false,
-    };
-    let targets = [target(0), target(1)];
+    let targets = two_alike();
     let plan = Plan::new(net::TID, 1000, 1200, &targets, &Latency);
     let mut now = Instant::ZERO;
     let mut transfer =
