@@ -103,6 +103,11 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_name = "N", default_value_t = receiver::Config::default().per_source, value_parser = positive)]
     per_source: usize,
 
+    /// Threads that read and answer, each with a part of the transactions: for many clients and several
+    /// cores. Limits of one IP address count in each. Linux only
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    shards: usize,
+
     /// What the receivers advertise beyond the classic protocol [default: "crc seal window=32
     /// chunk=1200"; without seal where no orchestrator is in this process]
     #[arg(long, value_name = "LIST", value_parser = caps)]
@@ -150,6 +155,7 @@ impl ReceiverArgs {
         config.rules.per_source = self.per_source;
         config.keep.unfinished = self.expire.0;
         config.keep.registered = self.expire_assigned.0;
+        config.shards = self.shards;
         config
     }
 

@@ -16,6 +16,13 @@ macro_rules! counters {
             }
         }
 
+        /// Counts what another machine of the same kind counted, too.
+        impl std::ops::AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+
         /// Those that are not zero: `name=n name=n`.
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

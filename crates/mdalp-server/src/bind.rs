@@ -21,19 +21,30 @@ pub fn bind(addr: SocketAddr, role: &str) -> Result<UdpSocket, ServerError> {
     let failed = |doing: &'static str| {
         move |source: io::Error| explain(addr, role.to_owned(), doing, source)
     };
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))
-        .map_err(failed("opening a socket"))?;
+    let socket = open(addr).map_err(failed("opening a socket"))?;
+    socket.bind(&addr.into()).map_err(failed("binding"))?;
+    settle(&socket, addr, role).map_err(failed("setting its options"))?;
+    Ok(socket.into())
+}
+
+/// A socket for `addr`, to be bound to it.
+pub(crate) fn open(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         // Otherwise IPv4 clients would show up as mapped addresses, which the machines drop (H13).
-        socket.set_only_v6(true).map_err(failed("setting IPV6_V6ONLY"))?;
+        socket.set_only_v6(true)?;
     }
-    socket.bind(&addr.into()).map_err(failed("binding"))?;
+    Ok(socket)
+}
+
+/// What a socket needs once it is bound.
+pub(crate) fn settle(socket: &Socket, addr: SocketAddr, role: &str) -> io::Result<()> {
     // Only now: a second server must fail to bind, but a classic client that sets the option on its
     // own socket may then have the wildcard address of the same port.
-    socket.set_reuse_address(true).map_err(failed("setting SO_REUSEADDR"))?;
-    socket.set_nonblocking(true).map_err(failed("setting non-blocking mode"))?;
-    enlarge_buffer(&socket, addr, role);
-    Ok(socket.into())
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    enlarge_buffer(socket, addr, role);
+    Ok(())
 }
 
 /// Binds all of `receivers`, and returns them with the ports that the system chose where 0 was given.

@@ -124,6 +124,9 @@ pub struct ReceiverConfig {
     pub keep: KeepConfig,
     /// Who is shown every datagram, in [`ServeConfig`] the orchestrator's too. Default: nobody.
     pub observer: Option<Observer>,
+    /// Network loops, each in a thread of its own with a part of the transactions; store and writer are
+    /// shared. Quotas of one source count in each loop for itself. More than one takes Linux. Default 1.
+    pub shards: usize,
 }
 
 impl ReceiverConfig {
@@ -134,8 +137,25 @@ impl ReceiverConfig {
             rules: receiver::Config::default(),
             keep: KeepConfig::default(),
             observer: None,
+            shards: 1,
         }
     }
+
+    /// Whether a server can start with this and so many sockets.
+    pub(crate) fn check(&self, sockets: usize) -> Result<(), ConfigError> {
+        let (receivers, shards) = (self.receivers.len(), self.shards);
+        if receivers == 0 {
+            return Err(ConfigError::NoReceivers);
+        }
+        if receivers != sockets {
+            return Err(ConfigError::Sockets { sockets, receivers });
+        }
+        let most = if cfg!(target_os = "linux") { Self::MOST_SHARDS } else { 1 };
+        if (1..=most).contains(&shards) { Ok(()) } else { Err(ConfigError::Shards(shards)) }
+    }
+
+    /// So many [`shards`](Self::shards) at most.
+    pub const MOST_SHARDS: usize = 64;
 }
 
 /// How long unfinished transactions are kept. Complete ones stay until somebody removes them.

@@ -10,7 +10,8 @@ use crate::keeper::{self, Outcome, Sealed};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
 use crate::port::{Input, Port};
-use crate::receiver::ReceiverSide;
+use crate::receiver::{ReceiverSide, tell};
+use crate::shard::{Letter, News, any_ended};
 use crate::stats::{Stats, StatsSender, Summary};
 use crate::worker::Worker;
 use crate::writer::{Batch, Begun};
@@ -43,6 +44,7 @@ enum Wake {
     Appended(Batch),
     Begun(Begun),
     Kept(keeper::Reply),
+    News(News),
 }
 
 pub(crate) struct Engine {
@@ -105,6 +107,7 @@ impl Engine {
                 Wake::Appended(batch) => self.appended(now, batch)?,
                 Wake::Begun(begun) => self.begun(now, begun),
                 Wake::Kept(reply) => self.kept(now, reply),
+                Wake::News(news) => self.news(now, news)?,
             }
         }
         self.finish().await
@@ -124,12 +127,24 @@ impl Engine {
             self.appended(now, reply?)?;
             self.drain(now)?;
         }
-        let stats = self.snapshot(false);
+        let mut stats = self.snapshot(false);
+        let others = self.receivers.as_mut().map(|side| std::mem::take(&mut side.others));
+        for other in others.unwrap_or_default() {
+            if let Ok(ended) = timeout_at(deadline, other.end()).await {
+                stats.add(&ended?);
+            } else {
+                tracing::warn!("a shard did not end in time");
+            }
+        }
         self.stats.send_replace(stats.clone());
         // The store is free for the next server when all threads have let go of it.
         let threads = async {
-            if let Some(ReceiverSide { writer, keeper, .. }) = self.receivers {
-                tokio::join!(writer.end(), keeper.end());
+            if let Some(ReceiverSide { writer, keeper, team, .. }) = self.receivers {
+                // The writer ends after the last shard.
+                if team.is_first() {
+                    writer.end().await;
+                }
+                keeper.end().await;
             }
             if let Some(recorder) = self.orchestrator.and_then(|side| side.recorder) {
                 recorder.end().await;
@@ -147,23 +162,32 @@ impl Engine {
     }
 
     fn receive(&mut self, now: Instant) -> Result<(), ServerError> {
-        if let Some(side) = &mut self.orchestrator {
-            for _ in 0..BURST {
-                match side.port.receive(&mut self.inbox)? {
-                    Input::Datagrams => {
-                        for (from, datagram) in self.inbox.datagrams() {
-                            side.machine.handle_datagram(now, from, datagram);
-                        }
-                    }
-                    Input::Noise => {}
-                    Input::Nothing => break,
-                }
-            }
-        }
+        self.receive_intents(now)?;
         match &mut self.receivers {
             Some(receivers) => receivers.receive(now, &mut self.inbox),
             None => Ok(()),
         }
+    }
+
+    fn receive_intents(&mut self, now: Instant) -> Result<(), ServerError> {
+        for _ in 0..BURST {
+            let Some(side) = &mut self.orchestrator else { break };
+            match side.port.receive(&mut self.inbox)? {
+                Input::Datagrams => {}
+                Input::Noise => continue,
+                Input::Nothing => break,
+            }
+            // First what other shards know: a client that has an ack may want its next transaction.
+            while let Some(letter) = self.receivers.as_mut().and_then(|side| side.team.letter()) {
+                self.letter(now, letter);
+            }
+            if let Some(side) = &mut self.orchestrator {
+                for (from, datagram) in self.inbox.datagrams() {
+                    side.machine.handle_datagram(now, from, datagram);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn do_what_is_due(&mut self, now: Instant) -> Result<(), ServerError> {
@@ -173,15 +197,21 @@ impl Engine {
         if let Some(side) = &mut self.receivers {
             side.machine.handle_timeout(now);
             let interval = if side.lost_sight { SWEEP_SOON } else { SWEEP };
-            if now.since(self.last_sweep) >= interval {
+            if !side.team.is_first() {
+                if std::mem::take(&mut side.lost_sight) {
+                    side.team.tell_first(Letter::LostSight);
+                }
+            } else if now.since(self.last_sweep) >= interval {
                 (self.last_sweep, side.lost_sight) = (now, false);
                 side.keeper.send(keeper::Command::Sweep)?;
             }
         }
         if now >= self.next_second {
             self.next_second = now + SECOND;
-            let stats = self.snapshot(true);
+            let mut stats = self.snapshot(true);
             self.log.second(&stats);
+            let others = self.receivers.iter().flat_map(|side| &side.others);
+            others.for_each(|other| stats.add(&other.stats()));
             if let Some(error) = self.receivers.as_mut().and_then(|side| side.refusal.take()) {
                 tracing::warn!(%error, "chunks were not stored and not acknowledged");
             }
@@ -211,10 +241,38 @@ impl Engine {
 
     fn begun(&mut self, now: Instant, (tid, result): Begun) {
         if let Some(receivers) = self.receivers.as_mut().filter(|side| side.registered_only) {
-            receivers.machine.register(tid);
+            if receivers.team.owns(tid) {
+                receivers.machine.register(tid);
+            } else {
+                receivers.team.register(tid);
+            }
         }
         if let Some(side) = &mut self.orchestrator {
             side.begun(now, tid, result, &mut self.log);
+        }
+    }
+
+    /// Takes what another shard sent.
+    fn news(&mut self, now: Instant, news: News) -> Result<(), ServerError> {
+        match (news, &mut self.receivers) {
+            (News::Parcel(parcel), Some(side)) => {
+                side.unpack(now, &parcel)?;
+                // Parcels, however many, must not keep the sockets waiting.
+                return self.receive(now);
+            }
+            (News::Letter(letter), _) => self.letter(now, letter),
+            (News::Parcel(_), None) => {}
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, now: Instant, letter: Letter) {
+        match (letter, &mut self.orchestrator, &mut self.receivers) {
+            (Letter::Event(event), Some(side), _) => tell(&mut side.machine, now, event),
+            (Letter::Ended(tid), ..) => self.ended(now, tid),
+            (Letter::LostSight, _, Some(side)) => side.lost_sight = true,
+            (Letter::Register(tid), _, Some(side)) => side.machine.register(tid),
+            _ => {}
         }
     }
 
@@ -267,8 +325,10 @@ impl Engine {
     }
 
     fn ended(&mut self, now: Instant, tid: TransactionId) {
-        if let Some(side) = &mut self.orchestrator {
-            side.machine.transaction_ended(now, tid);
+        match (&mut self.orchestrator, &self.receivers) {
+            (Some(side), _) => side.machine.transaction_ended(now, tid),
+            (None, Some(side)) => side.team.tell_first(Letter::Ended(tid)),
+            (None, None) => {}
         }
     }
 
@@ -289,7 +349,8 @@ impl Engine {
             expired: self.expired,
             pending_bytes: receivers.map_or(0, ReceiverSide::pending),
             unsent: ports().map(|port| port.unsent).sum(),
-            dropped: ports().map(Port::dropped).sum(),
+            dropped: ports().map(Port::dropped).sum::<u64>()
+                + receivers.map_or(0, |side| side.team.lost),
             orchestrator: machine.map(|machine| *machine.counters()),
             receivers: receivers.map(|side| *side.machine.counters()),
         }
@@ -301,11 +362,11 @@ async fn wait(
     orchestrator: &mut Option<OrchestratorSide>,
     receivers: &mut Option<ReceiverSide>,
 ) -> Result<Wake, ServerError> {
-    let (ports, writer, keeper) = match receivers {
-        Some(ReceiverSide { ports, writer, keeper, .. }) => {
-            (&ports[..], Some(writer), Some(keeper))
+    let (ports, writer, keeper, team, others) = match receivers {
+        Some(ReceiverSide { ports, writer, keeper, team, others, .. }) => {
+            (&ports[..], Some(writer), Some(keeper), Some(team), &mut others[..])
         }
-        None => (&[][..], None, None),
+        None => (&[][..], None, None, None, &mut [][..]),
     };
     let (own, recorder) = match orchestrator {
         Some(OrchestratorSide { port, recorder, .. }) => (Some(&*port), recorder.as_mut()),
@@ -321,6 +382,10 @@ async fn wait(
         reply = reply_of(writer) => Ok(Wake::Appended(reply?)),
         reply = reply_of(recorder) => Ok(Wake::Begun(reply?)),
         reply = reply_of(keeper) => Ok(Wake::Kept(reply?)),
+        news = async { match team { Some(team) => team.news().await, None => pending().await } } => {
+            Ok(Wake::News(news))
+        }
+        error = any_ended(others) => Err(error),
         () = readable => Ok(Wake::Readable),
     }
 }

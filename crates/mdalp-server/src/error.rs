@@ -28,6 +28,9 @@ pub enum ConfigError {
         /// Receivers configured.
         receivers: usize,
     },
+    /// Shards need Linux.
+    #[error("{0} shards: use 1 to 64, and 1 on systems other than Linux")]
+    Shards(usize),
     /// Nobody could send anything.
     #[error("no receiver is configured")]
     NoReceivers,

@@ -22,6 +22,7 @@ mod outbox;
 mod port;
 pub mod receiver;
 pub mod serve;
+mod shard;
 pub mod stats;
 mod worker;
 mod writer;

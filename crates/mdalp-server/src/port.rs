@@ -128,8 +128,8 @@ impl Port {
             let send = |contents, segment_size| {
                 let transmit =
                     Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-                let send = || state.try_send((&*socket).into(), &transmit);
-                socket.try_io(Interest::WRITABLE, send)
+                // Not by `try_io`: before the runtime has looked at a new socket, that takes nothing.
+                state.try_send((&*socket).into(), &transmit)
             };
             if contents.len() == size {
                 *unsent += u64::from(send(contents, None).is_err());

@@ -8,18 +8,21 @@ use crate::inbox::Inbox;
 use crate::keeper::{self, Keeper, Opened};
 use crate::log::Log;
 use crate::port::{Input, Port};
+use crate::shard::{Letter, Other, Parcel, Team};
 use crate::stats::{StatsSender, Summary};
 use crate::writer::{self, Batch, Writer};
 use mdalp_proto::ids::TransactionId;
+use mdalp_proto::observe::Observer;
 use mdalp_proto::orchestrator::Orchestrator;
-use mdalp_proto::receiver::{Event, Local, Receiver, Stored};
+use mdalp_proto::receiver::{Config, Event, Local, Receiver, Stored};
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::ChunkCrc;
 use mdalp_store::{AppendError, Appended, ReceiverName, Store};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
-/// Chunks that the store has not confirmed, in bytes of memory; more are dropped (F29).
+/// Chunks that the store has not confirmed, in bytes of memory of all shards; more are dropped (F29).
 const MAX_PENDING: usize = 8 << 20;
 /// Batches read from one socket before the others get their turn.
 const BURST: usize = 32;
@@ -40,12 +43,16 @@ pub async fn run(
     Engine::new(None, Some(side), stats).run(shutdown).await
 }
 
-/// The receivers' machine with its sockets and threads.
+/// The receivers' machine with its sockets and threads; one shard's, if there are several.
 pub(crate) struct ReceiverSide {
     pub(crate) ports: Vec<Port>,
     pub(crate) machine: Receiver,
     pub(crate) writer: Writer,
     pub(crate) keeper: Keeper,
+    /// This shard's ways to the others …
+    pub(crate) team: Team,
+    /// … which the first one has started.
+    pub(crate) others: Vec<Other>,
     /// Transactions that the store holds open from before.
     open: Vec<TransactionId>,
     /// Whether transactions must be announced to the machine.
@@ -54,11 +61,24 @@ pub(crate) struct ReceiverSide {
     /// The other batch, unless the writer has it.
     spare: Option<Batch>,
     under_way: usize,
+    max_pending: usize,
     /// Transactions left the memory since the last sweep, or the store was crowded: it has to look for
     /// them.
     pub(crate) lost_sight: bool,
     /// The store's last refusal, for the log.
     pub(crate) refusal: Option<AppendError>,
+}
+
+/// What a shard is made of. Its sockets join the runtime that it runs in.
+struct Parts {
+    sockets: Vec<UdpSocket>,
+    observer: Option<Observer>,
+    rules: Config,
+    writer: Writer,
+    keeper: Keeper,
+    team: Team,
+    open: Vec<TransactionId>,
+    max_pending: usize,
 }
 
 impl ReceiverSide {
@@ -69,20 +89,14 @@ impl ReceiverSide {
         config: ReceiverConfig,
         own: &[SocketAddr],
     ) -> Result<Self, ServerError> {
-        let ReceiverConfig { receivers, mut rules, keep, observer } = config;
-        if receivers.is_empty() {
-            return Err(ConfigError::NoReceivers.into());
-        }
-        if receivers.len() != sockets.len() {
-            let (sockets, receivers) = (sockets.len(), receivers.len());
-            return Err(ConfigError::Sockets { sockets, receivers }.into());
-        }
-        let ports = sockets
-            .into_iter()
-            .map(|socket| Port::new(socket, "receiver", observer.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
+        config.check(sockets.len())?;
+        let ReceiverConfig { receivers, mut rules, keep, observer, shards } = config;
         rules.seals |= receivers.iter().any(|spec| spec.entry().caps.seal);
-        rules.own.extend(own.iter().copied().chain(ports.iter().map(Port::addr)));
+        let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        rules.own.extend(own.iter().copied().chain(bound));
+        // What all of them may hold together.
+        rules.transactions = rules.transactions.div_ceil(shards);
+        rules.ranges_total = rules.ranges_total.div_ceil(shards);
         let names = receivers.iter().map(|spec| ReceiverName {
             address: spec.addr().to_string(),
             name: spec.name().to_owned(),
@@ -96,16 +110,48 @@ impl ReceiverSide {
             doing: "reading what it holds",
             reason: error.to_string(),
         })?;
+        let mut keepers = vec![keeper];
+        for _ in 1..shards {
+            keepers.push(keeper::spawn(store.clone(), keep, rules.quiet)?);
+        }
+        let writers = writer::spawn(store, ids, shards)?;
+        let mut all = Vec::new();
+        let each = shared(sockets, shards)?.into_iter().zip(Team::of(shards));
+        for ((sockets, team), (writer, keeper)) in each.zip(writers.into_iter().zip(keepers)) {
+            let open = open.iter().copied().filter(|tid| team.owns(*tid)).collect();
+            let (observer, rules) = (observer.clone(), rules.clone());
+            let max_pending = MAX_PENDING / shards;
+            all.push(Parts { sockets, observer, rules, writer, keeper, team, open, max_pending });
+        }
+        let mut all = all.into_iter();
+        let first = all.next().ok_or(ConfigError::Shards(0))?;
+        let mut first = Self::of(first)?;
+        for parts in all {
+            let run = |stats, stop: oneshot::Receiver<()>| async {
+                let shutdown = async { drop(stop.await) };
+                Engine::new(None, Some(Self::of(parts)?), stats).run(shutdown).await
+            };
+            first.others.push(Other::spawn(run)?);
+        }
+        Ok(first)
+    }
+
+    fn of(parts: Parts) -> Result<Self, ServerError> {
+        let Parts { sockets, observer, rules, writer, keeper, team, open, max_pending } = parts;
+        let port = |socket| Port::new(socket, "receiver", observer.clone());
         Ok(Self {
-            ports,
+            ports: sockets.into_iter().map(port).collect::<Result<_, _>>()?,
             registered_only: rules.registered_only,
             machine: Receiver::new(rules),
-            writer: writer::spawn(store, ids)?,
+            writer,
             keeper,
+            team,
+            others: Vec::new(),
             open,
             batch: Batch::default(),
             spare: Some(Batch::default()),
             under_way: 0,
+            max_pending,
             lost_sight: false,
             refusal: None,
         })
@@ -120,7 +166,7 @@ impl ReceiverSide {
                 self.machine.register(tid);
             }
         }
-        self.keeper.send(keeper::Command::Sweep)
+        if self.team.is_first() { self.keeper.send(keeper::Command::Sweep) } else { Ok(()) }
     }
 
     /// Bytes that wait for the store.
@@ -136,7 +182,9 @@ impl ReceiverSide {
                 match self.ports[index].receive(inbox)? {
                     Input::Datagrams => {
                         for (from, datagram) in inbox.datagrams() {
-                            self.datagram(now, local, from, datagram);
+                            if !self.team.passes_on(local, from, datagram) {
+                                self.datagram(now, local, from, datagram);
+                            }
                         }
                     }
                     Input::Noise => {}
@@ -144,13 +192,22 @@ impl ReceiverSide {
                 }
             }
         }
+        self.team.flush();
+        self.submit()
+    }
+
+    /// Takes what another shard got.
+    pub(crate) fn unpack(&mut self, now: Instant, parcel: &Parcel) -> Result<(), ServerError> {
+        for (local, from, datagram) in parcel.datagrams() {
+            self.datagram(now, local, from, datagram);
+        }
         self.submit()
     }
 
     fn datagram(&mut self, now: Instant, local: Local, from: SocketAddr, bytes: &[u8]) {
         self.machine.handle_datagram(now, local, from, bytes);
         let Some(append) = self.machine.poll_append() else { return };
-        if self.pending() >= MAX_PENDING {
+        if self.pending() >= self.max_pending {
             self.refusal = Some(AppendError::Busy);
             self.machine.handle_appended(now, &append, Stored::Failed);
         } else {
@@ -232,14 +289,45 @@ impl ReceiverSide {
                 log.claimed(tid);
             }
             match (event, orchestrator.as_deref_mut()) {
-                (Event::Claimed { tid }, Some(to)) => to.transaction_claimed(now, tid),
-                (Event::Active { tid }, Some(to)) => to.transaction_active(now, tid),
-                (Event::Idle { tid }, Some(to)) => to.transaction_ended(now, tid),
                 (Event::Quiet { tid }, _) => self.keeper.send(keeper::Command::Inspect(tid))?,
                 (Event::Evicted { .. }, _) => self.lost_sight = true,
-                _ => {}
+                (event, Some(to)) => tell(to, now, event),
+                (event, None) => self.team.tell_first(Letter::Event(event)),
             }
         }
         Ok(())
+    }
+}
+
+/// Tells the orchestrator how a transaction goes on.
+pub(crate) fn tell(to: &mut Orchestrator, now: Instant, event: Event) {
+    match event {
+        Event::Claimed { tid } => to.transaction_claimed(now, tid),
+        Event::Active { tid } => to.transaction_active(now, tid),
+        Event::Idle { tid } => to.transaction_ended(now, tid),
+        _ => {}
+    }
+}
+
+/// A set of sockets for each shard.
+fn shared(sockets: Vec<UdpSocket>, shards: usize) -> Result<Vec<Vec<UdpSocket>>, ServerError> {
+    if shards == 1 {
+        return Ok(vec![sockets]);
+    }
+    #[cfg(not(target_os = "linux"))]
+    return Err(ConfigError::Shards(shards).into());
+    #[cfg(target_os = "linux")]
+    {
+        let mut sets: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+        for socket in sockets {
+            let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+            let addr = socket.local_addr().unwrap_or(unknown);
+            let all = crate::kernel::share(socket, shards).map_err(|source| {
+                let (role, doing) = ("receiver".to_owned(), "sharing the address among shards");
+                ServerError::Socket { addr, role, doing, source }
+            })?;
+            sets.iter_mut().zip(all).for_each(|(set, socket)| set.push(socket));
+        }
+        Ok(sets)
     }
 }

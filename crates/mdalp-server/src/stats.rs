@@ -42,6 +42,20 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Adds what another shard of the same receivers says of itself.
+    pub(crate) fn add(&mut self, shard: &Self) {
+        self.ready &= shard.ready;
+        self.receiving += shard.receiving;
+        self.closed += shard.closed;
+        self.expired += shard.expired;
+        self.pending_bytes += shard.pending_bytes;
+        self.unsent += shard.unsent;
+        self.dropped += shard.dropped;
+        if let (Some(all), Some(one)) = (&mut self.receivers, shard.receivers) {
+            *all += one;
+        }
+    }
+
     /// All counters of the machines: whose, its name, its value.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let orchestrator = self.orchestrator.iter().flat_map(orchestrator::Counters::iter);

@@ -1,6 +1,7 @@
 //! A thread for work that blocks: commands go in, replies come out, in the same order.
 //!
-//! Does not bound its queue: who sends commands knows what they weigh and how many are under way.
+//! One thread may work for several, each with replies of its own. Does not bound its queue: who sends
+//! commands knows what they weigh and how many are under way.
 
 use crate::error::ServerError;
 use std::sync::mpsc;
@@ -9,7 +10,9 @@ use tokio::sync::mpsc as replies;
 #[derive(Debug)]
 pub(crate) struct Worker<C, R> {
     name: &'static str,
-    commands: mpsc::Sender<C>,
+    /// Whose the commands are, among those that the thread works for.
+    user: usize,
+    commands: mpsc::Sender<(usize, C)>,
     replies: replies::UnboundedReceiver<R>,
 }
 
@@ -19,27 +22,48 @@ impl<C: Send + 'static, R: Send + 'static> Worker<C, R> {
         name: &'static str,
         mut work: impl FnMut(C) -> R + Send + 'static,
     ) -> Result<Self, ServerError> {
+        let mut users = Self::spawn_for(1, name, move |commands, replies| {
+            replies.extend(commands.drain(..).map(|(user, command)| (user, work(command))));
+        })?;
+        users.pop().ok_or(ServerError::Thread(name))
+    }
+
+    /// One thread for several users, who each get the replies to their own commands. `work` is given
+    /// at most one command of each user at a time if none sends another before the reply, and ends
+    /// when all of them are dropped and what was sent is done.
+    pub(crate) fn spawn_for(
+        users: usize,
+        name: &'static str,
+        mut work: impl FnMut(&mut Vec<(usize, C)>, &mut Vec<(usize, R)>) + Send + 'static,
+    ) -> Result<Vec<Self>, ServerError> {
         let (commands, inbox) = mpsc::channel();
-        let (outbox, replies) = replies::unbounded_channel();
+        let (outboxes, replies): (Vec<_>, Vec<_>) =
+            (0..users).map(|_| replies::unbounded_channel()).unzip();
         let body = move || {
+            let (mut waiting, mut done) = (Vec::new(), Vec::new());
             while let Ok(command) = inbox.recv() {
-                if outbox.send(work(command)).is_err() {
-                    break;
+                waiting.push(command);
+                waiting.extend(inbox.try_iter().take(users - 1));
+                work(&mut waiting, &mut done);
+                for (user, reply) in done.drain(..) {
+                    // Who is gone wants no reply.
+                    let _ = outboxes[user].send(reply);
                 }
             }
             // In this order: whoever sees the end of the replies knows that the work is let go.
             drop(work);
-            drop(outbox);
+            drop(outboxes);
         };
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(body)
             .map_err(|_| ServerError::Thread(name))?;
-        Ok(Self { name, commands, replies })
+        let user = |(user, replies)| Self { name, user, commands: commands.clone(), replies };
+        Ok(replies.into_iter().enumerate().map(user).collect())
     }
 
     pub(crate) fn send(&self, command: C) -> Result<(), ServerError> {
-        self.commands.send(command).map_err(|_| ServerError::Thread(self.name))
+        self.commands.send((self.user, command)).map_err(|_| ServerError::Thread(self.name))
     }
 
     /// The next reply. Nothing is lost if the future is dropped.

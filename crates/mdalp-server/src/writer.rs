@@ -37,6 +37,16 @@ impl Batch {
         self.bytes.len() + self.appends.len() * size_of::<Append>()
     }
 
+    fn chunks<'a>(&'a self, ids: &'a [ReceiverId]) -> impl Iterator<Item = NewChunk<'a>> {
+        self.appends.iter().map(|append| NewChunk {
+            tid: append.tid,
+            seq: append.seq,
+            receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
+            crc: append.crc.0,
+            data: &self.bytes[append.data.clone()],
+        })
+    }
+
     pub(crate) fn clear(&mut self) {
         self.appends.clear();
         self.bytes.clear();
@@ -47,29 +57,33 @@ impl Batch {
 /// Batches go in and come back with their results.
 pub(crate) type Writer = Worker<Batch, Batch>;
 
+/// One thread for `users`, whose batches share a write and a flush when they wait at the same time.
 /// `ids` are the store's names of the receivers, by their number here.
-pub(crate) fn spawn(store: Arc<dyn Store>, ids: Vec<ReceiverId>) -> Result<Writer, ServerError> {
+pub(crate) fn spawn(
+    store: Arc<dyn Store>,
+    ids: Vec<ReceiverId>,
+    users: usize,
+) -> Result<Vec<Writer>, ServerError> {
     let helper = Helper::spawn(Arc::clone(&store))?;
     let mut waiting = 0_u64;
-    Worker::spawn("mdalp-writer", move |mut batch: Batch| {
-        let chunks: Vec<_> = batch
-            .appends
-            .iter()
-            .map(|append| NewChunk {
-                tid: append.tid,
-                seq: append.seq,
-                receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
-                crc: append.crc.0,
-                data: &batch.bytes[append.data.clone()],
-            })
-            .collect();
-        store.append(wall(), &chunks, &mut batch.results);
+    let mut results = Vec::new();
+    Worker::spawn_for(users, "mdalp-writer", move |batches: &mut Vec<(usize, Batch)>, done| {
+        let count = batches.iter().map(|(_, batch)| batch.appends.len()).sum();
+        let mut chunks = Vec::with_capacity(count);
+        for (_, batch) in &*batches {
+            chunks.extend(batch.chunks(&ids));
+        }
+        store.append(wall(), &chunks, &mut results);
+        let mut results = results.drain(..);
+        done.extend(batches.drain(..).map(|(user, mut batch)| {
+            batch.results.extend(results.by_ref().take(batch.appends.len()));
+            (user, batch)
+        }));
         waiting = if store.needs_prepare() { waiting + 1 } else { 0 };
         // It may fail for lack of room: not to be tried again with each batch.
         if waiting % 1024 == 1 {
             helper.wake();
         }
-        batch
     })
 }
 

@@ -6,5 +6,7 @@ mod alone;
 mod classic;
 mod restart;
 mod seal;
+#[cfg(target_os = "linux")]
+mod shards;
 mod sockets;
 mod support;

@@ -27,6 +27,8 @@ fn f16_a_transfer_goes_on_after_a_restart_and_is_closed() {
     let store = open_store(dir.path(), Durability::Fsync).expect("the store was let go");
     let mut server = Server::start(store.clone(), |config| {
         config.receivers.rules.quiet = Duration::from_millis(50);
+        // Transactions belong to nobody on the disk.
+        config.receivers.shards = SHARDS;
     });
     // All of it again: what was acknowledged before is a duplicate now.
     send_all(&client, &server, tid, &bytes());
@@ -182,18 +184,20 @@ fn f29_the_network_goes_on_while_the_disk_hangs_and_pending_chunks_are_bounded()
 
 #[test]
 fn f30_a_store_that_failed_ends_the_server_without_an_ack() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, _begun, _go) = Gate::new(open_store(dir.path(), Durability::Process).unwrap());
-    let server = Server::start(store.clone(), |_| {});
-    let client = client();
-    let (tid, _) = transaction(&client, &server);
-    store.poisoned.store(true, Ordering::Relaxed);
-    client.send_to(&chunk(tid, 0, b"x"), server.receivers[0]).unwrap();
-    let error = server.ended().unwrap_err();
-    assert!(matches!(error, ServerError::Store { .. }), "{error}");
-    assert!(error.to_string().contains("restart to recover"));
-    client.set_nonblocking(true).unwrap();
-    let mut buffer = [0; 100];
-    let nothing = client.recv_from(&mut buffer).unwrap_err();
-    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    for shards in [1, SHARDS] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _begun, _go) = Gate::new(open_store(dir.path(), Durability::Process).unwrap());
+        let server = Server::start(store.clone(), |config| config.receivers.shards = shards);
+        let client = client();
+        let (tid, _) = transaction(&client, &server);
+        store.poisoned.store(true, Ordering::Relaxed);
+        client.send_to(&chunk(tid, 0, b"x"), server.receivers[0]).unwrap();
+        let error = server.ended().unwrap_err();
+        assert!(matches!(error, ServerError::Store { .. }), "{error}");
+        assert!(error.to_string().contains("restart to recover"));
+        client.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 100];
+        let nothing = client.recv_from(&mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }

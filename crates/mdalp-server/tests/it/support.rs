@@ -11,6 +11,9 @@ use tokio::sync::{oneshot, watch};
 /// No answer within this time is none. Generous: nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Several shards, where there can be several.
+pub(crate) const SHARDS: usize = if cfg!(target_os = "linux") { 3 } else { 1 };
+
 /// A running server with three receivers on ports that the system chose.
 pub(crate) struct Server {
     pub(crate) orchestrator: SocketAddr,
