@@ -17,7 +17,7 @@ const MANY_BYTES: u64 = 100_000;
 /// Rows of the client's table.
 pub(crate) fn print(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
     for (count, bytes) in [(1, LARGE), (MANY, MANY_BYTES)] {
-        let server = Running::start(Server::Whole, setup.dir, crate::SERVER_CORE)?;
+        let server = Running::start(Server::Whole, setup.dir, &[crate::SERVER_CORE])?;
         let file = tempfile::NamedTempFile::new_in(setup.dir)?;
         // Zeros without a place on the disk: they are read, sent and hashed like others.
         file.as_file().set_len(bytes)?;

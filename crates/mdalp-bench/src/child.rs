@@ -12,31 +12,39 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Room for all transactions that are measured; by default there is room for 4,096.
+const TRANSACTIONS: usize = 16_384;
+
 /// What to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Server {
     /// Reads, acknowledges and forgets; with segmentation offload or without.
     Bare { offload: bool },
     /// The receiver of `mdalp receiver`.
-    Receiver(Durability),
+    Receiver { durability: Durability, shards: usize },
     /// An orchestrator and three receivers with all extensions, as `mdalp serve`.
     Whole,
 }
 
 impl Server {
-    fn words(self) -> [&'static str; 2] {
-        match self {
-            Self::Bare { offload: false } => ["bare", "mmsg"],
-            Self::Bare { offload: true } => ["bare", "gso"],
-            Self::Whole => ["whole", "process"],
-            Self::Receiver(Durability::Process) => ["receiver", "process"],
-            Self::Receiver(Durability::Fsync) => ["receiver", "fsync"],
-        }
+    fn words(self) -> [String; 3] {
+        let (what, how, shards) = match self {
+            Self::Bare { offload: false } => ("bare", "mmsg", 1),
+            Self::Bare { offload: true } => ("bare", "gso", 1),
+            Self::Whole => ("whole", "process", 1),
+            Self::Receiver { durability: Durability::Process, shards } => {
+                ("receiver", "process", shards)
+            }
+            Self::Receiver { durability: Durability::Fsync, shards } => {
+                ("receiver", "fsync", shards)
+            }
+        };
+        [what.to_owned(), how.to_owned(), shards.to_string()]
     }
 
     /// The other side of [`Running::start`]: serves until standard input ends.
     pub(crate) fn serve(words: &[String]) -> Result<(), Box<dyn Error>> {
-        let [what, how, dir] = words else { return Err("expected three words".into()) };
+        let [what, how, shards, dir] = words else { return Err("expected four words".into()) };
         let socket = mdalp_server::bind(([127, 0, 0, 1], 0).into(), "benchmark")?;
         println!("{}", socket.local_addr()?);
         if what == "bare" {
@@ -49,7 +57,9 @@ impl Server {
             return runtime.block_on(whole(socket, store));
         }
         let spec = ReceiverSpec::new("R", socket.local_addr()?)?;
-        let config = ReceiverConfig::new(vec![spec]);
+        let mut config = ReceiverConfig::new(vec![spec]);
+        config.shards = shards.parse()?;
+        config.rules.transactions = TRANSACTIONS;
         let (stats, _keep) = mdalp_server::stats::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
@@ -101,11 +111,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a server with its data in a new directory in `dir`, on processor `core`.
-    pub(crate) fn start(server: Server, dir: &Path, core: usize) -> Result<Self, Box<dyn Error>> {
+    /// Starts a server with its data in a new directory in `dir`, on these processors.
+    pub(crate) fn start(
+        server: Server,
+        dir: &Path,
+        cores: &[usize],
+    ) -> Result<Self, Box<dyn Error>> {
         let dir = tempfile::tempdir_in(dir)?;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["child", &core.to_string()])
+            .args(["child", &cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")])
             .args(server.words())
             .arg(dir.path())
             .stdin(Stdio::piped())

@@ -1,7 +1,7 @@
 //! Measures the servers beside the least that the machine could do, and prints the tables of
 //! `docs/benchmarks.md`.
 //!
-//! `cargo run --release -p mdalp-bench -- [all|receiver|store|client] [DIR [SECONDS [ROUNDS [ROWS]]]]`;
+//! `cargo run --release -p mdalp-bench -- [all|receiver|shards|store|client] [DIR [SECONDS [ROUNDS [ROWS]]]]`;
 //! the data goes to new directories in `DIR`, default `.`, and is removed. Linux alone; servers run on
 //! one processor, the load on another.
 
@@ -39,8 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     // This program is also all the processes that it starts.
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["child", core, ..] => {
-            pin(&[core.parse()?])?;
+        ["child", cores, ..] => {
+            let cores: Result<Vec<_>, _> = cores.split(',').map(str::parse).collect();
+            pin(&cores?)?;
             return child::Server::serve(&words[2..]);
         }
         ["send", ..] => return bulk::send(&words[1..]),
@@ -58,11 +59,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         time: std::time::Duration::from_secs_f64(word(2, "3").parse()?),
         rounds: word(3, "3").parse()?,
         only: word(4, ""),
+        processors: std::thread::available_parallelism()?.get(),
     };
     pin(&[0])?;
     let what = word(0, "all");
     if matches!(what, "all" | "receiver") {
         rows::print(setup)?;
+    }
+    if matches!(what, "all" | "shards") {
+        rows::print_shards(setup)?;
     }
     if matches!(what, "all" | "store") {
         println!("\n| store | |\n|---|---|");

@@ -15,6 +15,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) time: Duration,
     /// Only rows of receivers that begin like this, such as `GSO 1008`.
     pub(crate) only: &'a str,
+    /// As many as the machine has.
+    pub(crate) processors: usize,
 }
 
 /// One measurement.
@@ -29,11 +31,17 @@ struct Figures {
 }
 
 const WARM_UP: Duration = Duration::from_millis(300);
-/// Room for all that can be in flight; as many clients as a small site has.
+/// Room for all that can be in flight; as many clients as a small site has, or fewer if the
+/// transactions cannot be dealt out evenly.
 const SOCKETS: usize = 16;
 
-fn measure(setup: Setup<'_>, server: Server, load: Load) -> Result<Figures, Box<dyn Error>> {
-    let running = Running::start(server, setup.dir, crate::SERVER_CORE)?;
+fn measure(
+    setup: Setup<'_>,
+    server: Server,
+    cores: &[usize],
+    load: Load,
+) -> Result<Figures, Box<dyn Error>> {
+    let running = Running::start(server, setup.dir, cores)?;
     let mut before = Ok(Duration::ZERO);
     let outcome = load::run(load, running.addr, WARM_UP, setup.time, || {
         before = running.processor_time();
@@ -60,17 +68,45 @@ pub(crate) fn print(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
         "| sender | transactions | in flight | receiver | acks/s | × bare | CPU µs/ack | × bare \
          | p50 µs | p99 µs | × bare | lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
+    let loads =
+        [(1, 1), (16, 16), (16, 1024), (100, 1000), (1008, 1024), (4096, 4096), (10_000, 10_000)];
     for offload in [false, true] {
-        for (transactions, in_flight) in [(1, 1), (16, 16), (16, 1024), (1008, 1024), (4096, 4096)]
-        {
-            rows(setup, offload, transactions, in_flight)?;
+        let servers = [
+            ("bare", Server::Bare { offload }),
+            ("process", Server::Receiver { durability: Process, shards: 1 }),
+            ("fsync", Server::Receiver { durability: Fsync, shards: 1 }),
+        ];
+        for (transactions, in_flight) in loads {
+            rows(setup, &servers, &[crate::SERVER_CORE], offload, transactions, in_flight)?;
         }
     }
     Ok(())
 }
 
+/// A table of receivers with one network loop and with several, on one core and on all, of which one is
+/// the load's too.
+pub(crate) fn print_shards(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
+    println!(
+        "\n| sender | transactions | in flight | shards | acks/s | × one | CPU µs/ack | × one \
+         | p50 µs | p99 µs | × one | lost |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    let all: Vec<usize> = (0..setup.processors).collect();
+    let shards = |shards| Server::Receiver { durability: Process, shards };
+    for cores in [&[crate::SERVER_CORE][..], &all] {
+        let names = [1, 2, 4].map(|n| format!("{n} (processors: {})", cores.len()));
+        let servers = [(&*names[0], shards(1)), (&*names[1], shards(2)), (&*names[2], shards(4))];
+        for offload in [false, true] {
+            rows(setup, &servers, cores, offload, 1008, 1024)?;
+        }
+    }
+    Ok(())
+}
+
+/// One load on each of `servers`, in turns; ratios are to the first of them.
 fn rows(
     setup: Setup<'_>,
+    servers: &[(&str, Server)],
+    cores: &[usize],
     offload: bool,
     transactions: usize,
     in_flight: usize,
@@ -79,18 +115,18 @@ fn rows(
     if !format!("{sender} {transactions} {in_flight}").starts_with(setup.only) {
         return Ok(());
     }
-    let sockets = transactions.min(SOCKETS);
+    let even = |sockets: &usize| transactions.is_multiple_of(*sockets);
+    let sockets = (1..=SOCKETS).rev().find(even).unwrap_or(1);
     let load = Load { sockets, transactions, in_flight, offload, first_tid: 10_000 };
-    let servers = [Server::Bare { offload }, Server::Receiver(Process), Server::Receiver(Fsync)];
     let mut rounds = Vec::new();
     for _ in 0..setup.rounds {
         let mut round = Vec::new();
-        for server in servers {
-            round.push(measure(setup, server, load)?);
+        for (_, server) in servers {
+            round.push(measure(setup, *server, cores, load)?);
         }
         rounds.push(round);
     }
-    for (at, name) in ["bare", "process", "fsync"].into_iter().enumerate() {
+    for (at, (name, _)) in servers.iter().enumerate() {
         let value =
             |of: fn(&Figures) -> f64| median(rounds.iter().map(|round| of(&round[at])).collect());
         let ratio = |of: fn(&Figures) -> f64| {
@@ -117,7 +153,8 @@ pub(crate) fn print_memory(setup: Setup<'_>) -> Result<(), Box<dyn Error>> {
     const COUNT: usize = 4096;
     // More than the store leaves uncounted.
     const CHUNKS: u64 = 5;
-    let running = Running::start(Server::Receiver(Process), setup.dir, crate::SERVER_CORE)?;
+    let server = Server::Receiver { durability: Process, shards: 1 };
+    let running = Running::start(server, setup.dir, &[crate::SERVER_CORE])?;
     let load = |count, first_tid| Load {
         sockets: 1,
         transactions: count,

@@ -103,9 +103,14 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_name = "N", default_value_t = receiver::Config::default().per_source, value_parser = positive)]
     per_source: usize,
 
+    /// Transactions in memory at a time, at most, of about 500 bytes each; one more takes the place of an
+    /// idle one, or of that with the least progress
+    #[arg(long, value_name = "N", default_value_t = receiver::Config::default().transactions, value_parser = positive)]
+    transactions: usize,
+
     /// Threads that read and answer, each with a part of the transactions: for many clients and several
     /// cores. Limits of one IP address count in each. Linux only
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = shards)]
     shards: usize,
 
     /// What the receivers advertise beyond the classic protocol [default: "crc seal window=32
@@ -155,6 +160,7 @@ impl ReceiverArgs {
         config.rules.per_source = self.per_source;
         config.keep.unfinished = self.expire.0;
         config.keep.registered = self.expire_assigned.0;
+        config.rules.transactions = self.transactions;
         config.shards = self.shards;
         config
     }
@@ -187,6 +193,12 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
 
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "give a number from 1 up".to_owned())
+}
+
+fn shards(text: &str) -> Result<usize, String> {
+    let most = ReceiverConfig::MOST_SHARDS;
+    let number = text.parse().ok().filter(|n| (1..=most).contains(n));
+    number.ok_or_else(|| format!("give a number from 1 to {most}"))
 }
 
 /// Everything that is advertised must be understood: a client would rely on it.

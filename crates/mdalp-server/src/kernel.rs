@@ -141,7 +141,8 @@ mod tests {
             assert!(!got.any(|got| got), "{tid} came twice");
         }
         // Whatever else comes, one of them has it.
-        for junk in ["", "x", "Type:2;TID:", "Type:2;TID:77", "Type:2;SEQ:12345678901234567890123"] {
+        for junk in ["", "x", "Type:2;TID:", "Type:2;TID:77", "Type:2;SEQ:12345678901234567890123"]
+        {
             client.send_to(junk.as_bytes(), addr).unwrap();
             let got = sockets.iter().filter(|socket| socket.recv(&mut [0; 99]).is_ok());
             assert_eq!(got.count(), 1, "{junk}");
