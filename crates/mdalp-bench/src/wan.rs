@@ -32,13 +32,17 @@ impl Way {
         }
     }
 
-    fn word(self) -> &'static str {
-        if self == Self::Loopback { "loopback" } else { "far" }
+    /// `loopback`, or the round trip in milliseconds.
+    fn word(self) -> String {
+        match self {
+            Self::Loopback => "loopback".to_owned(),
+            Self::RoundTrip(time) => time.as_millis().to_string(),
+        }
     }
 
-    /// What [`Far::start`] told the other process.
+    /// The reverse of [`word`](Self::word).
     pub(crate) fn of(word: &str) -> Self {
-        if word == "far" { Self::RoundTrip(Duration::ZERO) } else { Self::Loopback }
+        word.parse().map_or(Self::Loopback, |ms| Self::RoundTrip(Duration::from_millis(ms)))
     }
 }
 
@@ -73,7 +77,7 @@ impl Far {
             Way::RoundTrip(_) => unshared()?,
         };
         let mut child = command
-            .args(["far", way.word()])
+            .args(["far", &*way.word()])
             .arg(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
