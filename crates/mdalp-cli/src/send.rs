@@ -321,31 +321,37 @@ impl Args {
     }
 }
 
-/// Opens the payload, before anything is sent. Standard input is read to its end, unless a signal
-/// comes first.
+/// Opens the payload, before anything is sent. Standard input is read to its end, and a pipe waits for
+/// its writer, unless a signal comes first.
 async fn open<I: Future<Output = Interrupt>>(
     file: &Path,
     interrupt: Pin<&mut I>,
 ) -> Result<Payload, Report> {
     let (name, path) = (file.display().to_string(), file.to_owned());
-    let reading = tokio::task::spawn_blocking(move || {
-        if path.as_os_str() == "-" {
-            Payload::spool("standard input", io::stdin())
-        } else {
-            Payload::open(&path)
+    let read = if path.as_os_str() != "-" && path.is_file() {
+        // At once: a thread for it would take longer than a small transfer.
+        Payload::open(&path)
+    } else {
+        let reading = tokio::task::spawn_blocking(move || {
+            if path.as_os_str() == "-" {
+                Payload::spool("standard input", io::stdin())
+            } else {
+                Payload::open(&path)
+            }
+        });
+        tokio::select! {
+            signal = interrupt => return Err(Report::failed(
+                mdalp::SendError::Interrupt(signal).reason(),
+                format!("stopped while reading {name}; nothing was sent"),
+            )),
+            read = reading => read.map_err(|_| {
+                Report::failed(Reason::Internal, format!("reading {name} failed"))
+            })?,
         }
-    });
-    tokio::select! {
-        signal = interrupt => Err(Report::failed(
-            mdalp::SendError::Interrupt(signal).reason(),
-            format!("stopped while reading {name}; nothing was sent"),
-        )),
-        read = reading => match read {
-            Ok(Ok(payload)) => Ok(payload),
-            Ok(Err(error)) => Err(Report::failed(Reason::LocalIo, format!("{name}: {error}; nothing was sent"))),
-            Err(_) => Err(Report::failed(Reason::Internal, format!("reading {name} failed"))),
-        },
-    }
+    };
+    read.map_err(|error| {
+        Report::failed(Reason::LocalIo, format!("{name}: {error}; nothing was sent"))
+    })
 }
 
 /// The `end` event of a send whose command line cannot be understood.
