@@ -46,6 +46,9 @@ fn h46_h49_f25_ids_from_everywhere_take_bounded_memory() {
     let server = net.serve(&["--durability", "process"]);
     let strangers = Strangers::new();
     let mut choose = choices(3);
+    // That strangers are served at all; the flood's own acks may come late on a busy machine.
+    let first = [chunk(random_id(&mut choose), 0)];
+    assert!((0..100).any(|_| strangers.ask(0, &first, far(2)) == 1));
     let (mut acks, mut sent) = (0, 0);
     for _ in 0..2000 {
         for _ in 0..20 {
@@ -56,7 +59,7 @@ fn h46_h49_f25_ids_from_everywhere_take_bounded_memory() {
         acks += strangers.answers().len();
     }
     println!("{acks} acks of {sent} chunks, peak {} KiB", peak_memory(server.id()));
-    assert!((1..=sent).contains(&acks));
+    assert!(acks <= sent);
     assert_small(server.id());
     // Whoever is told that nobody listens any more goes on too.
     drop(strangers);
