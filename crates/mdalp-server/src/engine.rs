@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
 use crate::port::{Input, Port};
 use crate::receiver::{ReceiverSide, tell};
-use crate::shard::{Letter, News, any_ended};
+use crate::shard::{Letter, News, Other, any_ended};
 use crate::stats::{Stats, StatsSender, Summary};
 use crate::worker::Worker;
 use crate::writer::{Batch, Begun};
@@ -21,7 +21,7 @@ use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_store::Receipt;
 use std::future::{pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout_at;
@@ -35,12 +35,13 @@ const SWEEP: Duration = Duration::from_secs(600);
 const SWEEP_SOON: Duration = Duration::from_secs(60);
 /// What shutting down may take (F17: 5 s).
 const GRACE: Duration = Duration::from_millis(4_500);
+/// What other shards may take longer, for they hear of it later.
+const SLACK: Duration = Duration::from_millis(250);
 
 /// Why the loop woke up.
 enum Wake {
     Readable,
     Timer,
-    Shutdown,
     Appended(Batch),
     Begun(Begun),
     Kept(keeper::Reply),
@@ -84,7 +85,14 @@ impl Engine {
         mut self,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Summary, ServerError> {
-        let mut shutdown = pin!(shutdown);
+        let result = self.turns(pin!(shutdown)).await;
+        self.finish(result).await
+    }
+
+    async fn turns(
+        &mut self,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), ServerError> {
         if let Some(receivers) = &mut self.receivers {
             receivers.adopt(self.clock.now())?;
         }
@@ -92,10 +100,13 @@ impl Engine {
             let now = self.clock.now();
             self.do_what_is_due(now)?;
             self.drain(now)?;
+            if let Some(receivers) = &mut self.receivers {
+                receivers.team.deliver().await;
+            }
             let wake_at = self.clock.wake_at(self.next_timeout());
             let wake = tokio::select! {
                 biased;
-                () = &mut shutdown => Wake::Shutdown,
+                () = &mut shutdown => return Ok(()),
                 wake = wait(&mut self.orchestrator, &mut self.receivers) => wake?,
                 () = tokio::time::sleep_until(wake_at) => Wake::Timer,
             };
@@ -103,19 +114,67 @@ impl Engine {
             match wake {
                 Wake::Readable => self.receive(now)?,
                 Wake::Timer => {}
-                Wake::Shutdown => break,
                 Wake::Appended(batch) => self.appended(now, batch)?,
                 Wake::Begun(begun) => self.begun(now, begun),
                 Wake::Kept(reply) => self.kept(now, reply),
                 Wake::News(news) => self.news(now, news)?,
             }
         }
-        self.finish().await
     }
 
-    /// Reads no more, and waits for the store to answer for what was read.
-    async fn finish(mut self) -> Result<Summary, ServerError> {
+    /// Ends all shards and threads, and if nothing failed, waits for the store to answer for what was
+    /// read.
+    async fn finish(mut self, mut result: Result<(), ServerError>) -> Result<Summary, ServerError> {
         let deadline = tokio::time::Instant::now() + GRACE;
+        let mut others = Vec::new();
+        if let Some(side) = &mut self.receivers {
+            others = std::mem::take(&mut side.others);
+            side.team.close();
+        }
+        others.iter_mut().for_each(Other::stop);
+        if result.is_ok() {
+            result = self.settle(deadline).await;
+        }
+        let mut stats = self.snapshot(false);
+        for other in &mut others {
+            // Its own deadline is a little later.
+            if let Ok(ended) = timeout_at(deadline + SLACK, other.end()).await {
+                result = result.and(ended);
+            } else {
+                tracing::warn!("a shard did not end in time");
+            }
+            stats.add(&other.stats());
+        }
+        stats.ready = false;
+        self.stats.send_replace(stats.clone());
+        // The store is free for the next server when all threads have let go of it.
+        let threads = async {
+            if let Some(ReceiverSide { writer, keeper, team, .. }) = self.receivers {
+                if team.is_first() {
+                    tokio::join!(writer.end(), keeper.end());
+                } else {
+                    // The writer ends after the last shard.
+                    drop(writer);
+                    keeper.end().await;
+                }
+            }
+            if let Some(recorder) = self.orchestrator.and_then(|side| side.recorder) {
+                recorder.end().await;
+            }
+        };
+        // What is not done by then ends with the process.
+        let _ = timeout_at(deadline, threads).await;
+        result.map(|()| Summary { stats })
+    }
+
+    /// Reads no more from the sockets.
+    async fn settle(&mut self, deadline: tokio::time::Instant) -> Result<(), ServerError> {
+        let now = self.clock.now();
+        if let Some(side) = &mut self.receivers {
+            while let Some(parcel) = side.team.parcel() {
+                side.unpack(now, &parcel)?;
+            }
+        }
         while let Some(receivers) = self.receivers.as_mut().filter(|side| side.pending() > 0) {
             receivers.submit()?;
             let Ok(reply) = timeout_at(deadline, receivers.writer.reply()).await else {
@@ -127,32 +186,7 @@ impl Engine {
             self.appended(now, reply?)?;
             self.drain(now)?;
         }
-        let mut stats = self.snapshot(false);
-        let others = self.receivers.as_mut().map(|side| std::mem::take(&mut side.others));
-        for other in others.unwrap_or_default() {
-            if let Ok(ended) = timeout_at(deadline, other.end()).await {
-                stats.add(&ended?);
-            } else {
-                tracing::warn!("a shard did not end in time");
-            }
-        }
-        self.stats.send_replace(stats.clone());
-        // The store is free for the next server when all threads have let go of it.
-        let threads = async {
-            if let Some(ReceiverSide { writer, keeper, team, .. }) = self.receivers {
-                // The writer ends after the last shard.
-                if team.is_first() {
-                    writer.end().await;
-                }
-                keeper.end().await;
-            }
-            if let Some(recorder) = self.orchestrator.and_then(|side| side.recorder) {
-                recorder.end().await;
-            }
-        };
-        // What is not done by then ends with the process.
-        let _ = timeout_at(deadline, threads).await;
-        Ok(Summary { stats })
+        Ok(())
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -178,9 +212,7 @@ impl Engine {
                 Input::Nothing => break,
             }
             // First what other shards know: a client that has an ack may want its next transaction.
-            while let Some(letter) = self.receivers.as_mut().and_then(|side| side.team.letter()) {
-                self.letter(now, letter);
-            }
+            self.read_letters(now);
             if let Some(side) = &mut self.orchestrator {
                 for (from, datagram) in self.inbox.datagrams() {
                     side.machine.handle_datagram(now, from, datagram);
@@ -244,7 +276,7 @@ impl Engine {
             if receivers.team.owns(tid) {
                 receivers.machine.register(tid);
             } else {
-                receivers.team.register(tid);
+                receivers.team.announce(tid);
             }
         }
         if let Some(side) = &mut self.orchestrator {
@@ -252,18 +284,25 @@ impl Engine {
         }
     }
 
-    /// Takes what another shard sent.
+    /// Takes what another shard sent, and then what waits: news, however many, must not keep the
+    /// sockets waiting.
     fn news(&mut self, now: Instant, news: News) -> Result<(), ServerError> {
         match (news, &mut self.receivers) {
-            (News::Parcel(parcel), Some(side)) => {
-                side.unpack(now, &parcel)?;
-                // Parcels, however many, must not keep the sockets waiting.
-                return self.receive(now);
-            }
-            (News::Letter(letter), _) => self.letter(now, letter),
+            (News::Parcel(parcel), Some(side)) => side.unpack(now, &parcel)?,
             (News::Parcel(_), None) => {}
+            (News::Letter(letter), _) => {
+                self.letter(now, letter);
+                self.read_letters(now);
+            }
         }
-        Ok(())
+        self.receive(now)
+    }
+
+    fn read_letters(&mut self, now: Instant) {
+        let letters = self.receivers.as_mut().map(|side| side.team.letters());
+        for letter in letters.unwrap_or_default() {
+            self.letter(now, letter);
+        }
     }
 
     fn letter(&mut self, now: Instant, letter: Letter) {
@@ -271,7 +310,6 @@ impl Engine {
             (Letter::Event(event), Some(side), _) => tell(&mut side.machine, now, event),
             (Letter::Ended(tid), ..) => self.ended(now, tid),
             (Letter::LostSight, _, Some(side)) => side.lost_sight = true,
-            (Letter::Register(tid), _, Some(side)) => side.machine.register(tid),
             _ => {}
         }
     }
@@ -325,7 +363,7 @@ impl Engine {
     }
 
     fn ended(&mut self, now: Instant, tid: TransactionId) {
-        match (&mut self.orchestrator, &self.receivers) {
+        match (&mut self.orchestrator, &mut self.receivers) {
             (Some(side), _) => side.machine.transaction_ended(now, tid),
             (None, Some(side)) => side.team.tell_first(Letter::Ended(tid)),
             (None, None) => {}

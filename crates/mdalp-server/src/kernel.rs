@@ -62,6 +62,9 @@ pub(crate) fn share(first: UdpSocket, shards: usize) -> io::Result<Vec<UdpSocket
     let mut all = vec![first];
     while all.len() < shards {
         let next = open(addr)?;
+        // A classic client may have the wildcard address of this port by now; `first` alone keeps
+        // other servers out.
+        next.set_reuse_address(true)?;
         next.set_reuse_port(true)?;
         next.bind(&addr.into())?;
         settle(&next, addr, "receiver")?;
@@ -124,6 +127,17 @@ fn by_transaction(shards: u32) -> Vec<libc::sock_filter> {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+
+    #[test]
+    fn a_classic_client_may_come_before_the_address_is_shared() {
+        let first = crate::bind(([127, 0, 0, 1], 0).into(), "receiver").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let client =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        client.set_reuse_address(true).unwrap();
+        client.bind(&std::net::SocketAddr::from(([0, 0, 0, 0], port)).into()).unwrap();
+        assert_eq!(super::share(first, 3).unwrap().len(), 3);
+    }
 
     #[test]
     fn the_kernel_brings_each_chunk_to_the_shard_of_its_transaction() {

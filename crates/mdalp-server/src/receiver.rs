@@ -24,8 +24,10 @@ use tokio::sync::oneshot;
 
 /// Chunks that the store has not confirmed, in bytes of memory of all shards; more are dropped (F29).
 const MAX_PENDING: usize = 8 << 20;
-/// Batches read from one socket before the others get their turn.
+/// Batches read from one socket before the others get their turn …
 const BURST: usize = 32;
+/// … and datagrams: a batch of joined ones can be 2,000.
+const BURST_DATAGRAMS: usize = 4096;
 
 /// Runs one receiver on each of `sockets` (see [`bind_receivers`](crate::bind_receivers)) until
 /// `shutdown` completes; then what was read is committed and acknowledged.
@@ -94,9 +96,8 @@ impl ReceiverSide {
         rules.seals |= receivers.iter().any(|spec| spec.entry().caps.seal);
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         rules.own.extend(own.iter().copied().chain(bound));
-        // What all of them may hold together.
-        rules.transactions = rules.transactions.div_ceil(shards);
-        rules.ranges_total = rules.ranges_total.div_ceil(shards);
+        rules.transactions = part(rules.transactions, shards);
+        rules.ranges_total = part(rules.ranges_total, shards);
         let names = receivers.iter().map(|spec| ReceiverName {
             address: spec.addr().to_string(),
             name: spec.name().to_owned(),
@@ -178,10 +179,16 @@ impl ReceiverSide {
     pub(crate) fn receive(&mut self, now: Instant, inbox: &mut Inbox) -> Result<(), ServerError> {
         for index in 0..self.ports.len() {
             let local = Local(index as u16);
+            let mut count = 0;
             for _ in 0..BURST {
+                if count >= BURST_DATAGRAMS {
+                    break;
+                }
                 match self.ports[index].receive(inbox)? {
                     Input::Datagrams => {
+                        self.hear_announced();
                         for (from, datagram) in inbox.datagrams() {
+                            count += 1;
                             if !self.team.passes_on(local, from, datagram) {
                                 self.datagram(now, local, from, datagram);
                             }
@@ -196,8 +203,17 @@ impl ReceiverSide {
         self.submit()
     }
 
+    /// A transaction is announced before its assignment leaves: so it is known before its chunks are
+    /// judged.
+    fn hear_announced(&mut self) {
+        while let Some(tid) = self.team.announced() {
+            self.machine.register(tid);
+        }
+    }
+
     /// Takes what another shard got.
     pub(crate) fn unpack(&mut self, now: Instant, parcel: &Parcel) -> Result<(), ServerError> {
+        self.hear_announced();
         for (local, from, datagram) in parcel.datagrams() {
             self.datagram(now, local, from, datagram);
         }
@@ -307,6 +323,13 @@ pub(crate) fn tell(to: &mut Orchestrator, now: Instant, event: Event) {
         Event::Idle { tid } => to.transaction_ended(now, tid),
         _ => {}
     }
+}
+
+/// One shard's part of a limit. Ids are drawn at random, so that some shards get more than the mean:
+/// four standard deviations are enough for them.
+fn part(limit: usize, shards: usize) -> usize {
+    let mean = limit.div_ceil(shards);
+    if shards == 1 { limit } else { limit.min(mean + 4 * mean.isqrt()) }
 }
 
 /// A set of sockets for each shard.

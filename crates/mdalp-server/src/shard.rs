@@ -10,6 +10,7 @@ use crate::error::ServerError;
 use crate::stats::{Stats, Summary};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::receiver::{Event, Local};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -26,35 +27,42 @@ pub(crate) const ID: usize = BEFORE_TYPE.len() + 1 + BEFORE_ID.len();
 /// Digits of the longest id.
 pub(crate) const DIGITS: usize = 20;
 
-/// A parcel is handed over when it has this many bytes …
-const PARCEL: usize = 64 << 10;
+/// A parcel is handed over when it takes so many bytes …
+const PARCEL: usize = 16 << 10;
 /// … and is lost if this many wait: a slow shard must not fill the memory, and clients repeat.
-const PARCELS: usize = 32;
+const PARCELS: usize = 256;
+/// So many letters may wait; then the shards that write them do.
+const LETTERS: usize = 1024;
 
 /// Datagrams for another shard.
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
     bytes: Vec<u8>,
-    datagrams: Vec<(Local, SocketAddr, Range<usize>)>,
+    datagrams: Vec<Passed>,
 }
+
+/// Where a datagram came in, from whom, and its place in the parcel.
+type Passed = (Local, SocketAddr, Range<usize>);
 
 impl Parcel {
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = (Local, SocketAddr, &[u8])> {
         self.datagrams.iter().map(|(local, from, at)| (*local, *from, &self.bytes[at.clone()]))
     }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.datagrams.len() * size_of::<Passed>()
+    }
 }
 
-/// What shards tell each other.
+/// What the other shards tell the first one.
 #[derive(Debug)]
 pub(crate) enum Letter {
-    /// To the first, which has the orchestrator: what a machine of receivers reported.
+    /// What a machine of receivers reported: for the orchestrator.
     Event(Event),
-    /// To the first: a transaction was closed.
+    /// A transaction was closed: for the orchestrator, too.
     Ended(TransactionId),
-    /// To the first, which looks after the store: transactions left the memory.
+    /// Transactions left the memory: the store has to be looked at, which the first one does.
     LostSight,
-    /// From the first: chunks of this transaction are taken from now on.
-    Register(TransactionId),
 }
 
 /// What a shard heard.
@@ -66,7 +74,7 @@ pub(crate) enum News {
 
 #[derive(Clone, Debug)]
 struct Peer {
-    letters: UnboundedSender<Letter>,
+    announced: UnboundedSender<TransactionId>,
     parcels: Sender<Parcel>,
 }
 
@@ -75,9 +83,17 @@ struct Peer {
 pub(crate) struct Team {
     me: usize,
     peers: Vec<Peer>,
-    letters: UnboundedReceiver<Letter>,
+    /// Transactions that the first shard's orchestrator announces to this one. As many as it has
+    /// recorded, each with a flush.
+    announced: UnboundedReceiver<TransactionId>,
     parcels: Receiver<Parcel>,
     packing: Vec<Parcel>,
+    /// To the first shard …
+    first: Sender<Letter>,
+    /// … what is not on its way yet …
+    unsent: VecDeque<Letter>,
+    /// … and the first one's end.
+    letters: Option<Receiver<Letter>>,
     /// Datagrams that another shard had no room for.
     pub(crate) lost: u64,
 }
@@ -85,17 +101,25 @@ pub(crate) struct Team {
 impl Team {
     /// As many shards as asked for, in order.
     pub(crate) fn of(shards: usize) -> Vec<Self> {
-        let mut peers = Vec::new();
-        let mut ends = Vec::new();
+        let (first, letters) = mpsc::channel(LETTERS);
+        let mut letters = Some(letters);
+        let (mut peers, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..shards {
-            let (letters, letters_end) = mpsc::unbounded_channel();
+            let (announced, announced_end) = mpsc::unbounded_channel();
             let (parcels, parcels_end) = mpsc::channel(PARCELS);
-            peers.push(Peer { letters, parcels });
-            ends.push((letters_end, parcels_end));
+            peers.push(Peer { announced, parcels });
+            ends.push((announced_end, parcels_end));
         }
-        let team = |(me, (letters, parcels))| {
-            let packing = (0..shards).map(|_| Parcel::default()).collect();
-            Self { me, peers: peers.clone(), letters, parcels, packing, lost: 0 }
+        let team = |(me, (announced, parcels))| Self {
+            me,
+            peers: peers.clone(),
+            announced,
+            parcels,
+            packing: (0..shards).map(|_| Parcel::default()).collect(),
+            first: first.clone(),
+            unsent: VecDeque::new(),
+            letters: letters.take(),
+            lost: 0,
         };
         ends.into_iter().enumerate().map(team).collect()
     }
@@ -105,20 +129,21 @@ impl Team {
     }
 
     pub(crate) fn owns(&self, tid: TransactionId) -> bool {
-        self.owner(tid) == self.me
+        self.owner(tid.0 as u32) == self.me
     }
 
-    fn owner(&self, tid: TransactionId) -> usize {
-        tid.0 as u32 as usize % self.peers.len()
+    /// As the kernel's program has it.
+    fn owner(&self, key: u32) -> usize {
+        key as usize % self.peers.len()
     }
 
     /// Whether a datagram belongs to another shard, and is now among those to be passed on to it.
     pub(crate) fn passes_on(&mut self, local: Local, from: SocketAddr, datagram: &[u8]) -> bool {
-        // What is no chunk may be dropped here as well as there.
-        let owner = match self.peers.len() {
-            0 | 1 => self.me,
-            shards => key(datagram).map_or(self.me, |key| key as usize % shards),
-        };
+        if self.peers.len() == 1 {
+            return false;
+        }
+        // What has no id is dropped here as well as there.
+        let owner = key(datagram).map_or(self.me, |key| self.owner(key));
         if owner == self.me {
             return false;
         }
@@ -126,13 +151,13 @@ impl Team {
         let start = parcel.bytes.len();
         parcel.bytes.extend_from_slice(datagram);
         parcel.datagrams.push((local, from, start..parcel.bytes.len()));
-        if parcel.bytes.len() >= PARCEL {
+        if parcel.weight() >= PARCEL {
             self.hand_over(owner);
         }
         true
     }
 
-    /// Sends what is to be passed on.
+    /// Hands over what is to be passed on.
     pub(crate) fn flush(&mut self) {
         for owner in 0..self.packing.len() {
             if !self.packing[owner].datagrams.is_empty() {
@@ -147,30 +172,58 @@ impl Team {
         self.lost += self.peers[owner].parcels.try_send(parcel).map_or(count, |()| 0);
     }
 
-    /// Tells the first shard; nothing if this is the first.
-    pub(crate) fn tell_first(&self, letter: Letter) {
+    /// A parcel that has come.
+    pub(crate) fn parcel(&mut self) -> Option<Parcel> {
+        self.parcels.try_recv().ok()
+    }
+
+    /// Writes to the first shard, unless this is the first.
+    pub(crate) fn tell_first(&mut self, letter: Letter) {
         if !self.is_first() {
-            // It is ending if nobody listens.
-            let _ = self.peers[0].letters.send(letter);
+            self.unsent.push_back(letter);
+        }
+    }
+
+    /// Sends what was written. Waits for room: what makes letters must not outrun who reads them.
+    pub(crate) async fn deliver(&mut self) {
+        while let Some(letter) = self.unsent.pop_front() {
+            // It is ending if nobody reads.
+            let _ = self.first.send(letter).await;
+        }
+    }
+
+    /// Letters that have come by now: not those that follow while these are read.
+    pub(crate) fn letters(&mut self) -> Vec<Letter> {
+        let Some(letters) = &mut self.letters else { return Vec::new() };
+        (0..letters.len()).map_while(|_| letters.try_recv().ok()).collect()
+    }
+
+    /// Takes no more letters.
+    pub(crate) fn close(&mut self) {
+        if let Some(letters) = &mut self.letters {
+            letters.close();
         }
     }
 
     /// Tells the owner of a transaction that it is announced.
-    pub(crate) fn register(&self, tid: TransactionId) {
-        let _ = self.peers[self.owner(tid)].letters.send(Letter::Register(tid));
+    pub(crate) fn announce(&self, tid: TransactionId) {
+        // It is ending if nobody listens.
+        let _ = self.peers[self.owner(tid.0 as u32)].announced.send(tid);
     }
 
-    /// A letter that has come.
-    pub(crate) fn letter(&mut self) -> Option<Letter> {
-        self.letters.try_recv().ok()
+    /// A transaction that was announced to this shard.
+    pub(crate) fn announced(&mut self) -> Option<TransactionId> {
+        self.announced.try_recv().ok()
     }
 
     /// What another shard sends next.
     pub(crate) async fn news(&mut self) -> News {
         let Self { letters, parcels, .. } = self;
-        // Never closed: this shard could send to itself.
+        // Neither is ever at its end: this shard could send to itself.
         poll_fn(|cx| {
-            if let Poll::Ready(Some(letter)) = letters.poll_recv(cx) {
+            if let Some(letters) = letters
+                && let Poll::Ready(Some(letter)) = letters.poll_recv(cx)
+            {
                 return Poll::Ready(News::Letter(letter));
             }
             match parcels.poll_recv(cx) {
@@ -195,8 +248,9 @@ fn key(datagram: &[u8]) -> Option<u32> {
 #[derive(Debug)]
 pub(crate) struct Other {
     /// It ends when this is dropped.
-    stop: oneshot::Sender<()>,
-    ended: oneshot::Receiver<Result<Summary, ServerError>>,
+    stop: Option<oneshot::Sender<()>>,
+    /// Until it was heard.
+    ended: Option<oneshot::Receiver<Result<Summary, ServerError>>>,
     stats: watch::Receiver<Stats>,
 }
 
@@ -224,33 +278,42 @@ impl Other {
         };
         let thread = std::thread::Builder::new().name(Self::NAME.to_owned());
         thread.spawn(body).map_err(|_| ServerError::Thread(Self::NAME))?;
-        Ok(Self { stop, ended, stats })
+        Ok(Self { stop: Some(stop), ended: Some(ended), stats })
     }
 
+    /// What it said last of itself.
     pub(crate) fn stats(&self) -> Stats {
         self.stats.borrow().clone()
     }
 
-    /// Ends it, and waits for that.
-    pub(crate) async fn end(self) -> Result<Stats, ServerError> {
-        drop(self.stop);
-        let ended = self.ended.await.map_err(|_| ServerError::Thread(Self::NAME))?;
-        ended.map(|summary| summary.stats)
+    /// Lets it finish what it has read, and end.
+    pub(crate) fn stop(&mut self) {
+        self.stop = None;
+    }
+
+    /// How it ended, when it has.
+    pub(crate) async fn end(&mut self) -> Result<(), ServerError> {
+        let Some(ended) = &mut self.ended else { return Ok(()) };
+        let result = ended.await;
+        self.ended = None;
+        result.map_err(|_| ServerError::Thread(Self::NAME))?.map(drop)
     }
 }
 
 /// Completes when one of `others` has ended by itself, which none of them should.
 pub(crate) async fn any_ended(others: &mut [Other]) -> ServerError {
-    let dead = ServerError::Thread(Other::NAME);
     poll_fn(|cx| {
-        let ended = others.iter_mut().find_map(|other| match Pin::new(&mut other.ended).poll(cx) {
-            Poll::Ready(result) => Some(result),
-            Poll::Pending => None,
-        });
-        ended.map_or(Poll::Pending, |result| Poll::Ready(result.ok().and_then(Result::err)))
+        for other in &mut *others {
+            let Some(ended) = &mut other.ended else { continue };
+            if let Poll::Ready(result) = Pin::new(ended).poll(cx) {
+                other.ended = None;
+                let error = result.ok().and_then(Result::err);
+                return Poll::Ready(error.unwrap_or(ServerError::Thread(Other::NAME)));
+            }
+        }
+        Poll::Pending
     })
     .await
-    .unwrap_or(dead)
 }
 
 #[cfg(test)]
@@ -306,6 +369,49 @@ mod tests {
             team[0].flush();
         }
         assert_eq!(team[0].lost, 2);
+    }
+
+    #[tokio::test]
+    async fn letters_come_in_order_and_who_writes_too_many_waits() {
+        let mut team = Team::of(2);
+        let mut second = team.pop().expect("two");
+        let mut first = team.pop().expect("two");
+        let all = LETTERS as u64 + 5;
+        (0..all).for_each(|n| second.tell_first(Letter::Ended(TransactionId(n))));
+        let mut delivering = std::pin::pin!(tokio::task::unconstrained(second.deliver()));
+        let mut got = Vec::new();
+        while (got.len() as u64) < all {
+            let waker = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            let all_sent = delivering.as_mut().poll(waker).is_ready();
+            let batch = first.letters();
+            assert!(batch.len() <= LETTERS && (all_sent || batch.len() == LETTERS));
+            got.extend(batch);
+        }
+        let numbers = got.iter().map(|letter| match letter {
+            Letter::Ended(tid) => tid.0,
+            _ => u64::MAX,
+        });
+        assert!(numbers.eq(0..all));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_first_shard_that_reads_no_more() {
+        let mut team = Team::of(2);
+        team[0].close();
+        (0..5000).for_each(|n| team[1].tell_first(Letter::Ended(TransactionId(n))));
+        team[1].deliver().await;
+    }
+
+    #[test]
+    fn a_parcel_of_many_short_datagrams_takes_no_more_memory_than_one_of_few() {
+        let mut team = Team::of(2);
+        let from = SocketAddr::from(([127, 0, 0, 1], 9));
+        for _ in 0..4 * PARCEL / size_of::<Passed>() {
+            assert!(team[0].passes_on(Local(0), from, b"Type:2;TID:1"));
+        }
+        let parcel = team[1].parcel().expect("handed over");
+        let (bytes, datagrams) = (parcel.bytes.capacity(), parcel.datagrams.capacity());
+        assert!(bytes + datagrams * size_of::<Passed>() <= 3 * PARCEL);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub struct Stats {
     pub pending_bytes: usize,
     /// Datagrams that the system did not take for sending.
     pub unsent: u64,
-    /// Datagrams that the system dropped because a receive buffer was full; 0 where it does not tell.
+    /// Datagrams that the system dropped because a receive buffer was full, 0 where it does not tell;
+    /// and those that one shard had for another that had no room for them.
     pub dropped: u64,
     /// What the orchestrator has counted, if there is one.
     pub orchestrator: Option<orchestrator::Counters>,

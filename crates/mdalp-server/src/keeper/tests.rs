@@ -4,7 +4,8 @@ use super::*;
 use mdalp_proto::ids::SequenceNumber;
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    Limits, NewChunk, Options, Query, SegmentLog, TransactionInfo, Transactions, chunk_crc,
+    AppendResult, Limits, NewChunk, Options, Query, SegmentLog, TransactionInfo, Transactions,
+    chunk_crc,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -151,4 +152,67 @@ fn patience_shrinks_as_the_store_fills_and_not_below_what_is_safe() {
     assert_eq!([at(1000, 0), at(0, 1000), at(5000, 0)], [180; 3]);
     let full = Crowding { transactions: 1000, ranges: 1000 };
     assert_eq!(hurried(QUIET, 99, full), QUIET, "who asked for less gets it");
+}
+
+/// A store whose transactions another keeper closes just before this one does.
+struct Contested(SegmentLog<MemDisk>);
+
+impl mdalp_store::ChunkLog for Contested {
+    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+        self.0.append(now, batch, results);
+    }
+    fn durability(&self) -> mdalp_store::Durability {
+        self.0.durability()
+    }
+}
+
+impl Transactions for Contested {
+    fn begin(&self, tid: TransactionId, info: &TransactionInfo) -> Result<(), StoreError> {
+        self.0.begin(tid, info)
+    }
+    fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError> {
+        self.0.declare_receiver(receiver)
+    }
+    fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError> {
+        let earlier = UnixMillis(receipt.closed.0 - 1);
+        self.0.close(tid, &Receipt { closed: earlier, ..*receipt })?;
+        self.0.close(tid, receipt)
+    }
+    fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
+        self.0.release(tid, why)
+    }
+    fn reclaim(&self) -> Result<(), StoreError> {
+        self.0.reclaim()
+    }
+}
+
+impl Query for Contested {
+    fn list(&self) -> Result<Vec<TransactionSummary>, ReadError> {
+        self.0.list()
+    }
+    fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError> {
+        self.0.transaction(tid)
+    }
+    fn receivers(&self) -> Result<Vec<ReceiverName>, ReadError> {
+        self.0.receivers()
+    }
+    fn read(
+        &self,
+        tid: TransactionId,
+        from: SequenceNumber,
+        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.0.read(tid, from, visit)
+    }
+}
+
+#[test]
+fn a_seal_is_answered_although_another_keeper_closed_the_transaction_meanwhile() {
+    let store = Contested(store());
+    append(&store, ANNOUNCED, &[1]);
+    let payload = b"0123456789".repeat(3);
+    let (chunks, bytes) = (3, payload.len() as u64);
+    let asked = Seal { tid: ANNOUNCED, chunks, bytes, blake3: *blake3::hash(&payload).as_bytes() };
+    let sealed = seal(&store, &asked);
+    assert!(matches!(sealed, Sealed::Answer(Verdict::Complete, None)), "{sealed:?}");
 }

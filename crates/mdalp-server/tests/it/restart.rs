@@ -190,11 +190,15 @@ fn f30_a_store_that_failed_ends_the_server_without_an_ack() {
         let server = Server::start(store.clone(), |config| config.receivers.shards = shards);
         let client = client();
         let (tid, _) = transaction(&client, &server);
+        let receivers = server.receivers.clone();
         store.poisoned.store(true, Ordering::Relaxed);
         client.send_to(&chunk(tid, 0, b"x"), server.receivers[0]).unwrap();
         let error = server.ended().unwrap_err();
         assert!(matches!(error, ServerError::Store { .. }), "{error}");
         assert!(error.to_string().contains("restart to recover"));
+        for addr in receivers {
+            mdalp_server::bind(addr, "the next server").expect("the address is free");
+        }
         client.set_nonblocking(true).unwrap();
         let mut buffer = [0; 100];
         let nothing = client.recv_from(&mut buffer).unwrap_err();
