@@ -6,10 +6,13 @@
 //!
 //! Not modelled: sectors that tear inside, and read errors.
 
+mod inode;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::inode::{Change, Inode};
 use super::{Access, Allocate, Disk, DiskFile, Space};
 
 /// What is written as a whole or not at all.
@@ -69,95 +72,6 @@ struct Sim {
     /// Of this life.
     failed_flushes: u64,
     capacity: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    view: Content,
-    durable: Content,
-    pending: Vec<Change>,
-    /// The sectors of `pending`, one after the other.
-    sectors: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    /// Sector number, and where it starts in [`Inode::sectors`].
-    Sector(usize, usize),
-    Len(u64),
-}
-
-/// `len` bytes, of which those after `data` are zero.
-#[derive(Clone, Debug, Default)]
-struct Content {
-    data: Vec<u8>,
-    len: u64,
-}
-
-impl Content {
-    fn set_len(&mut self, len: u64) {
-        self.len = len;
-        self.data.truncate(usize::try_from(len).unwrap_or(usize::MAX));
-    }
-
-    fn write(&mut self, bytes: &[u8], at: usize) {
-        let end = at + bytes.len();
-        if self.data.len() < end {
-            self.data.resize(end, 0);
-        }
-        self.data[at..end].copy_from_slice(bytes);
-    }
-
-    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
-        let count = buf.len().min(self.len.saturating_sub(offset) as usize);
-        let from = (offset as usize).min(self.data.len());
-        let stored = count.min(self.data.len() - from);
-        buf[..stored].copy_from_slice(&self.data[from..from + stored]);
-        buf[stored..count].fill(0);
-        count
-    }
-}
-
-impl Inode {
-    fn set_len(&mut self, len: u64) {
-        self.view.set_len(len);
-        self.pending.push(Change::Len(len));
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = offset + bytes.len();
-        if self.view.len < end as u64 {
-            self.set_len(end as u64);
-        }
-        self.view.write(bytes, offset);
-        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
-            let at = self.sectors.len();
-            let from = sector * SECTOR;
-            let to = self.view.data.len().min(from + SECTOR);
-            self.sectors.extend_from_slice(&self.view.data[from..to]);
-            self.sectors.resize(at + SECTOR, 0);
-            self.pending.push(Change::Sector(sector, at));
-        }
-    }
-
-    /// Makes those pending changes durable that `keep` wants; forgets the others.
-    fn settle(&mut self, mut keep: impl FnMut() -> bool) {
-        for change in self.pending.drain(..) {
-            match change {
-                _ if !keep() => {}
-                Change::Len(len) => self.durable.set_len(len),
-                Change::Sector(sector, at) => {
-                    self.durable.write(&self.sectors[at..at + SECTOR], sector * SECTOR);
-                }
-            }
-        }
-        self.sectors.clear();
-        // A sector beyond the end of the file is not part of it.
-        self.durable.set_len(self.durable.len);
-    }
 }
 
 impl Sim {
