@@ -4,8 +4,8 @@ use crate::rows::Setup;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::disk::RealDisk;
 use mdalp_store::{
-    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, Release, SegmentLog, Transactions,
-    UnixMillis, assemble, chunk_crc,
+    ChunkLog, Durability, Limits, NewChunk, Options, ReceiverId, Release, SegmentLog, StoreError,
+    Transactions, UnixMillis, assemble, chunk_crc,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::error::Error;
@@ -78,7 +78,7 @@ fn print_pruning(log: &SegmentLog<RealDisk>) -> Result<(), Box<dyn Error>> {
     let (mut disturbed, mut took) = (Vec::new(), 0.0);
     std::thread::scope(|scope| -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
-        let pruning = scope.spawn(|| log.reclaim());
+        let pruning = scope.spawn(|| reclaim(log));
         while !pruning.is_finished() {
             disturbed.push(append()?);
         }
@@ -152,4 +152,10 @@ fn read_files(dir: &Path) -> Result<(u64, f64), Box<dyn Error>> {
     }
     let _ = (read, hasher.finalize());
     Ok((bytes, spent() - start))
+}
+
+/// Gives back all the space that can be given back.
+fn reclaim(log: &SegmentLog<RealDisk>) -> Result<(), StoreError> {
+    while log.reclaim()? {}
+    Ok(())
 }

@@ -6,6 +6,7 @@
 use crate::clock::wall;
 use crate::config::KeepConfig;
 use crate::error::ServerError;
+use crate::helper::Helper;
 use crate::worker::Worker;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
@@ -88,13 +89,31 @@ pub(crate) fn spawn(
 ) -> Result<Keeper, ServerError> {
     let started = std::time::Instant::now();
     let mut calendar = Calendar { since: wall(), clock: Duration::ZERO };
+    let helper = helper(Arc::clone(&store))?;
+    // What an earlier process did not come to.
+    helper.wake();
     Worker::spawn("mdalp-keeper", move |command| match command {
         Command::Open(names) => Reply::Opened(open(&*store, &names)),
         Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
         Command::Seal(asked) => Reply::Sealed(asked, seal(&*store, &asked.seal)),
         Command::Sweep => {
             let now = wall();
-            sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()))
+            let swept = sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()));
+            if matches!(&swept, Reply::Swept { released, .. } if !released.is_empty()) {
+                helper.wake();
+            }
+            swept
+        }
+    })
+}
+
+/// Gives the space of released transactions back: it can take long, and clients wait for the keeper.
+fn helper(store: Arc<dyn Store>) -> Result<Helper, ServerError> {
+    Helper::spawn("mdalp-space", move || match store.reclaim() {
+        Ok(more) => more,
+        Err(error) => {
+            tracing::warn!(%error, "space of released transactions was not given back");
+            matches!(error, StoreError::Io(_) | StoreError::Damaged { .. })
         }
     })
 }
@@ -226,11 +245,6 @@ fn sweep(
         {
             released.push(one.tid);
         }
-    }
-    if !released.is_empty()
-        && let Err(error) = store.reclaim()
-    {
-        tracing::warn!(%error, "space of released transactions was not given back");
     }
     Reply::Swept { closed, released }
 }

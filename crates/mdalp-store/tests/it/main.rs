@@ -6,4 +6,5 @@ mod crowd;
 mod directory;
 mod faults;
 mod model;
+mod remnants;
 mod support;
