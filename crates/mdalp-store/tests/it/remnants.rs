@@ -1,16 +1,14 @@
 //! Segments of which little is needed are rewritten: space, crashes, and who is there meanwhile.
 
 use std::io;
-use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, Weak};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::conformance::{chunk, put, read, reclaim};
 use mdalp_store::disk::mem::{Failure, MemDisk, Op};
-use mdalp_store::disk::{Access, Disk, DiskFile, RealDisk, Space};
+use mdalp_store::disk::{Access, Disk, DiskFile};
 use mdalp_store::{
-    AppendError, Appended, ChunkLog, Durability, Options, Query, ReadError, Reader, Receipt,
-    Release, SegmentLog, State, StoreError, Transactions, UnixMillis, assemble,
+    Appended, Assembled, ChunkLog, Durability, Options, Query, ReadError, Reader, Receipt, Release,
+    SegmentLog, State, StoreError, TransactionInfo, Transactions, UnixMillis, assemble,
 };
 
 use crate::faults::{fates, reopen_and_check};
@@ -18,16 +16,16 @@ use crate::support::{Promises, choices, open, options};
 
 const SEGMENT: u64 = 256 << 10;
 
-fn small() -> Options {
+pub(crate) fn small() -> Options {
     options(Durability::Fsync, 16 << 10)
 }
 
-fn data(tid: u64, seq: u64) -> [u8; 100] {
+pub(crate) fn data(tid: u64, seq: u64) -> [u8; 100] {
     std::array::from_fn(|at| (tid.wrapping_mul(7) ^ seq.wrapping_mul(31) ^ at as u64) as u8)
 }
 
 /// So many chunks of each of these transactions, in turns.
-fn fill(log: &dyn ChunkLog, tids: std::ops::Range<u64>, chunks: u64) {
+pub(crate) fn fill(log: &dyn ChunkLog, tids: std::ops::Range<u64>, chunks: u64) {
     let mut results = Vec::new();
     for seq in 0..chunks {
         let all: Vec<_> = tids.clone().map(|tid| data(tid, seq)).collect();
@@ -36,12 +34,12 @@ fn fill(log: &dyn ChunkLog, tids: std::ops::Range<u64>, chunks: u64) {
             .zip(&all)
             .map(|(tid, data)| chunk(TransactionId(tid), seq, data))
             .collect();
-        log.append(UnixMillis(seq), &batch, &mut results);
+        log.append(UnixMillis(1000 * seq), &batch, &mut results);
         assert!(results.iter().all(|result| *result == Ok(Appended::New)));
     }
 }
 
-fn is_whole(store: &dyn Query, tid: u64, chunks: u64) -> bool {
+pub(crate) fn is_whole(store: &dyn Query, tid: u64, chunks: u64) -> bool {
     let read = read(store, TransactionId(tid)).unwrap();
     read.len() as u64 == chunks
         && read.iter().zip(0..).all(|((at, bytes), seq)| *at == seq && *bytes == data(tid, seq))
@@ -103,7 +101,12 @@ fn releases(log: &SegmentLog<MemDisk>, promises: &mut Promises, reached: &mut dy
     promises.close(log, 9);
     reached();
     for tid in [2, 1, 3] {
-        promises.release(log, tid);
+        promises.forget(log, tid);
+        // Fills the segment that has the release, and goes too: the segment is needed until the chunks
+        // of `tid` are gone, and no longer.
+        let filler: Vec<_> = (0..50).map(|n| (10 + tid, n)).collect();
+        promises.append(log, 90_000, &filler);
+        promises.release(log, 10 + tid);
         promises.append(log, 90_000, &[(9, 2 * tid), (9, 50 + tid), (9, 3)]);
     }
     promises.release(log, 4);
@@ -262,160 +265,65 @@ fn a_disk_that_gets_full_keeps_the_old_segment_until_there_is_room() {
     assert_eq!(log.poison(), None);
 }
 
-/// A disk on which something happens whenever a segment is about to be replaced: when its draft is
-/// made, and when that takes its place.
-#[derive(Clone)]
-struct Watched(MemDisk, Arc<Mutex<Option<Hook>>>);
-
-type Hook = Box<dyn FnMut(&str) + Send>;
-
-impl Watched {
-    fn reached(&self, what: &str) {
-        // What happens may lead here again.
-        let hook = self.1.lock().unwrap().take();
-        if let Some(mut hook) = hook {
-            hook(what);
-            *self.1.lock().unwrap() = Some(hook);
-        }
-    }
-}
-
-impl Disk for Watched {
-    type File = <MemDisk as Disk>::File;
-    type Lock = <MemDisk as Disk>::Lock;
-
-    fn lock(&self) -> io::Result<Self::Lock> {
-        self.0.lock()
-    }
-    fn list(&self) -> io::Result<Vec<u64>> {
-        self.0.list()
-    }
-    fn create(&self, number: u64) -> io::Result<Self::File> {
-        self.0.create(number)
-    }
-    fn open(&self, number: u64, access: Access) -> io::Result<Self::File> {
-        self.0.open(number, access)
-    }
-    fn remove(&self, number: u64) -> io::Result<()> {
-        self.0.remove(number)
-    }
-    fn draft(&self, number: u64) -> io::Result<Self::File> {
-        self.reached("draft");
-        self.0.draft(number)
-    }
-    fn replace(&self, number: u64) -> io::Result<()> {
-        self.reached("replace");
-        self.0.replace(number)?;
-        self.reached("replaced");
-        Ok(())
-    }
-    fn discard_drafts(&self) -> io::Result<()> {
-        self.0.discard_drafts()
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.0.sync_dir()
-    }
-    fn space(&self) -> io::Result<Option<Space>> {
-        self.0.space()
-    }
-}
-
 #[test]
-fn appending_releasing_closing_and_reading_go_on_while_a_segment_is_rewritten() {
-    for moment in ["draft", "replace", "replaced"] {
-        let hook = Arc::new(Mutex::new(None::<Hook>));
-        let disk = Watched(MemDisk::new(), Arc::clone(&hook));
-        let log = Arc::new(SegmentLog::open(disk.clone(), small()).unwrap());
-        fill(&*log, 0..16, 100);
-        for tid in 5..16 {
-            log.release(TransactionId(tid), Release::Expired).unwrap();
-        }
-        let weak: Weak<SegmentLog<Watched>> = Arc::downgrade(&log);
-        let mut times = 0;
-        *hook.lock().unwrap() = Some(Box::new(move |what| {
-            if what != moment {
-                return;
-            }
-            let log = weak.upgrade().unwrap();
-            assert!((0..3).all(|tid| is_whole(&*log, tid, 100 + if tid == 1 { times } else { 0 })));
-            // A chunk that is held, in the segment that is being copied too, and one that is not.
-            for seq in 0..100 {
-                let repeated = put(&*log, TransactionId(0), seq, &data(0, seq));
-                let crc = chunk(TransactionId(0), seq, &data(0, seq)).crc;
-                assert_eq!(repeated, Ok(Appended::Duplicate { crc }));
-            }
-            let new = put(&*log, TransactionId(1), 100 + times, &data(1, 100 + times));
-            assert_eq!(new, Ok(Appended::New));
-            if times == 0 {
-                log.release(TransactionId(3), Release::Removed).unwrap();
-                assert_eq!(put(&*log, TransactionId(3), 0, b""), Err(AppendError::Released));
-                let done = assemble(&*log, TransactionId(2), &mut io::sink()).unwrap();
-                let receipt = Receipt {
-                    revision: 1,
-                    bytes: done.bytes,
-                    chunks: done.chunks,
-                    blake3: done.blake3,
-                    closed: UnixMillis(0),
-                };
-                log.close(TransactionId(2), &receipt).unwrap();
-            }
-            times += 1;
-        }));
-        reclaim(&*log);
-        *hook.lock().unwrap() = None;
-        let late = log.transaction(TransactionId(1)).unwrap().unwrap().chunks - 100;
-        assert!(late > 3);
-        for crash in [false, true] {
-            if crash {
-                disk.0.crash(|| 0);
-            }
-            let log = if crash { open(&disk.0, small()) } else { open(&copy_of(&disk.0), small()) };
-            reclaim(&log);
-            assert!(
-                (0..5)
-                    .filter(|tid| *tid != 3)
-                    .all(|tid| { is_whole(&log, tid, 100 + if tid == 1 { late } else { 0 }) })
-            );
-            let state = log.transaction(TransactionId(2)).unwrap().unwrap().state;
-            assert_eq!(state, State::Complete);
-            let gone = log.transaction(TransactionId(3)).unwrap().map(|one| one.state);
-            assert!(matches!(gone, None | Some(State::Removed)));
-        }
-    }
-}
-
-/// What a killed process leaves.
-fn copy_of(disk: &MemDisk) -> MemDisk {
-    let copy = disk.fork();
-    copy.kill();
-    copy
-}
-
-#[test]
-fn who_began_to_read_before_a_rewriting_reads_to_the_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = RealDisk::create(dir.path()).unwrap();
-    let log = SegmentLog::open(disk.clone(), small()).unwrap();
-    fill(&log, 0..16, 200);
-    let reader = Reader::open(&disk).unwrap();
-    for tid in 1..16 {
+fn a_rewritten_segment_without_its_footer_tells_the_same() {
+    let disk = MemDisk::new();
+    let log = sixteen(&disk);
+    let info = TransactionInfo { client: "a client".into(), ..TransactionInfo::default() };
+    log.begin(TransactionId(50), &info).unwrap();
+    fill(&log, 50..60, 100);
+    let done = assemble(&log, TransactionId(50), &mut io::sink()).unwrap();
+    let Assembled { bytes, chunks, blake3 } = done;
+    let receipt = Receipt { revision: 1, bytes, chunks, blake3, closed: UnixMillis(7) };
+    log.close(TransactionId(50), &receipt).unwrap();
+    fill(&log, 60..70, 100);
+    for tid in (51..60).chain(61..70).rev() {
         log.release(TransactionId(tid), Release::Expired).unwrap();
     }
-    let mut next = 0;
-    log.read(TransactionId(0), SequenceNumber(0), &mut |seq, bytes| {
-        assert_eq!((seq.0, bytes), (next, &data(0, next)[..]));
-        if seq.0 == 3 {
-            reclaim(&log);
-        }
-        next += 1;
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert_eq!(next, 200);
-    assert!(is_whole(&log, 0, 200));
-    assert!((0..16).all(|tid| is_whole(&reader, tid, 200)), "a snapshot");
-    let names = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name());
-    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+    fill(&log, 70..80, 100);
+    (71..80).for_each(|tid| log.release(TransactionId(tid), Release::Removed).unwrap());
+    reclaim(&log);
+    drop(log);
+    let alive = |disk: &MemDisk| {
+        let mut list = open(disk, small()).list().unwrap();
+        list.retain(|one| matches!(one.state, State::Open | State::Complete));
+        list
+    };
+    let before = alive(&disk);
+    assert_eq!(before.len(), 6);
+    for number in sealed_numbers(&disk) {
+        let len = disk.open(number, Access::Read).unwrap().len().unwrap();
+        disk.flip_bit(number, (len - 1) * 8);
+    }
+    disk.kill();
+    assert_eq!(alive(&disk), before);
+}
+
+#[test]
+fn a_release_is_kept_as_long_as_an_earlier_segment_has_its_chunks() {
+    let disk = MemDisk::new();
+    let log = open(&disk, small());
+    // The first segment has little that is released, the second one has little else.
+    fill(&log, 0..1, 90);
+    fill(&log, 1..2, 5);
+    fill(&log, 2..3, 30);
+    log.release(TransactionId(1), Release::Expired).unwrap();
+    fill(&log, 3..4, 120);
+    log.release(TransactionId(3), Release::Expired).unwrap();
+    let second = sealed_numbers(&disk)[1];
+    let len = |disk: &MemDisk| disk.open(second, Access::Read).unwrap().len().unwrap();
+    let before = len(&disk);
+    reclaim(&log);
+    assert!(len(&disk) < before / 2);
+    let footerless = disk.fork();
+    footerless.flip_bit(second, (len(&disk) - 1) * 8);
+    disk.kill();
+    for disk in [disk, footerless] {
+        let log = open(&disk, small());
+        let state = log.transaction(TransactionId(1)).unwrap().unwrap().state;
+        assert_eq!(state, State::Expired);
+        assert!(is_whole(&log, 0, 90) && is_whole(&log, 2, 30));
+    }
 }
 
 #[test]
