@@ -29,8 +29,8 @@ use super::{Inner, SegmentLog, footer};
 use crate::disk::{Disk, DiskFile, is_full, write_all_at};
 use crate::types::StoreError;
 
-/// Read, and written, at once.
-const PIECE: u64 = 1 << 20;
+/// Read, and written and flushed, at once.
+const PIECE: u64 = 256 << 10;
 /// What a chunk takes beside its data: header and index.
 const PER_CHUNK: u64 = (HEADER + Entry::LEN) as u64;
 /// About what a transaction takes without chunks: its records, and its part of the footer.
@@ -292,6 +292,8 @@ impl<F: DiskFile> Target<'_, F> {
 
     fn write(&mut self) -> io::Result<()> {
         write_all_at(self.file, &self.bytes, self.at)?;
+        // All at once at the end, it would hold up the flushes of those who append.
+        self.file.sync_data()?;
         self.at += self.bytes.len() as u64;
         self.bytes.clear();
         Ok(())
