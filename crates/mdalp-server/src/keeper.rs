@@ -1,7 +1,7 @@
 //! The thread that closes what is whole and releases what never will be.
 //!
-//! Slow work, such as reading a payload to hash it, happens here and nowhere else. Does not say when
-//! to look: the network loop does.
+//! Slow work, such as reading a payload to hash it, happens here and nowhere else; space is given back
+//! by a helper, because that takes longer still. Does not say when to look: the network loop does.
 
 use crate::clock::wall;
 use crate::config::KeepConfig;
