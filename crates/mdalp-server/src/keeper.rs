@@ -1,11 +1,12 @@
 //! The thread that closes what is whole and releases what never will be.
 //!
-//! Slow work, such as reading a payload to hash it, happens here and nowhere else. Does not say when
-//! to look: the network loop does.
+//! Slow work, such as reading a payload to hash it, happens here and nowhere else; space is given back
+//! by a helper, because that takes longer still. Does not say when to look: the network loop does.
 
 use crate::clock::wall;
 use crate::config::KeepConfig;
 use crate::error::ServerError;
+use crate::helper::Helper;
 use crate::worker::Worker;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
@@ -81,20 +82,40 @@ pub(crate) enum Sealed {
 
 pub(crate) type Keeper = Worker<Command, Reply>;
 
+/// `sweeps`: whether it will be told to; of several keepers of one store one is enough.
 pub(crate) fn spawn(
     store: Arc<dyn Store>,
     keep: KeepConfig,
     quiet: Duration,
+    sweeps: bool,
 ) -> Result<Keeper, ServerError> {
     let started = std::time::Instant::now();
     let mut calendar = Calendar { since: wall(), clock: Duration::ZERO };
+    let helper = sweeps.then(|| helper(Arc::clone(&store))).transpose()?;
+    // What an earlier process did not come to.
+    helper.iter().for_each(Helper::wake);
     Worker::spawn("mdalp-keeper", move |command| match command {
         Command::Open(names) => Reply::Opened(open(&*store, &names)),
         Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
         Command::Seal(asked) => Reply::Sealed(asked, seal(&*store, &asked.seal)),
         Command::Sweep => {
             let now = wall();
-            sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()))
+            let swept = sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()));
+            if matches!(&swept, Reply::Swept { released, .. } if !released.is_empty()) {
+                helper.iter().for_each(Helper::wake);
+            }
+            swept
+        }
+    })
+}
+
+/// Gives the space of released transactions back: it can take long, and clients wait for the keeper.
+fn helper(store: Arc<dyn Store>) -> Result<Helper, ServerError> {
+    Helper::spawn("mdalp-space", move || match store.reclaim() {
+        Ok(more) => more,
+        Err(error) => {
+            tracing::warn!(%error, "space of released transactions was not given back");
+            matches!(error, StoreError::Io(_) | StoreError::Damaged { .. })
         }
     })
 }
@@ -236,11 +257,6 @@ fn sweep(
         {
             released.push(one.tid);
         }
-    }
-    if !released.is_empty()
-        && let Err(error) = store.reclaim()
-    {
-        tracing::warn!(%error, "space of released transactions was not given back");
     }
     Reply::Swept { closed, released }
 }

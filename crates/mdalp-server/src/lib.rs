@@ -11,6 +11,7 @@ mod clock;
 pub mod config;
 mod engine;
 pub mod error;
+mod helper;
 mod inbox;
 mod keeper;
 #[cfg(target_os = "linux")]

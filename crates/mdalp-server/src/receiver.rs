@@ -102,7 +102,7 @@ impl ReceiverSide {
             address: spec.addr().to_string(),
             name: spec.name().to_owned(),
         });
-        let mut keeper = keeper::spawn(store.clone(), keep, rules.quiet)?;
+        let mut keeper = keeper::spawn(store.clone(), keep, rules.quiet, true)?;
         keeper.send(keeper::Command::Open(names.collect()))?;
         let keeper::Reply::Opened(opened) = keeper.reply().await? else {
             return Err(ServerError::Thread("mdalp-keeper"));
@@ -113,7 +113,7 @@ impl ReceiverSide {
         })?;
         let mut keepers = vec![keeper];
         for _ in 1..shards {
-            keepers.push(keeper::spawn(store.clone(), keep, rules.quiet)?);
+            keepers.push(keeper::spawn(store.clone(), keep, rules.quiet, false)?);
         }
         let writers = writer::spawn(store, ids, shards)?;
         let mut all = Vec::new();

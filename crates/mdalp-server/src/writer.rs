@@ -5,13 +5,12 @@
 
 use crate::clock::wall;
 use crate::error::ServerError;
+use crate::helper::Helper;
 use crate::worker::Worker;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::receiver::Append;
 use mdalp_store::{AppendResult, NewChunk, ReceiverId, Store, StoreError, TransactionInfo};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 /// Chunks for one flush. Goes to the writer and comes back with the results; its buffers are used
 /// again.
@@ -64,7 +63,7 @@ pub(crate) fn spawn(
     ids: Vec<ReceiverId>,
     users: usize,
 ) -> Result<Vec<Writer>, ServerError> {
-    let helper = Helper::spawn(Arc::clone(&store))?;
+    let helper = helper(Arc::clone(&store))?;
     let mut waiting = 0_u64;
     let mut results = Vec::new();
     Worker::spawn_for(users, "mdalp-writer", move |batches: &mut Vec<(usize, Batch)>, done| {
@@ -87,41 +86,14 @@ pub(crate) fn spawn(
     })
 }
 
-/// The thread that makes the next segment ready, 64 MiB of zeros with `fsync`, while chunks are
-/// appended to this one.
-struct Helper {
-    wake: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Helper {
-    fn spawn(store: Arc<dyn Store>) -> Result<Self, ServerError> {
-        const NAME: &str = "mdalp-segments";
-        let (wake, woken) = sync_channel(1);
-        let body = move || {
-            while woken.recv().is_ok() {
-                if let Err(error) = store.prepare() {
-                    tracing::debug!(%error, "no segment was made ready");
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name(NAME.to_owned()).spawn(body);
-        let thread = Some(thread.map_err(|_| ServerError::Thread(NAME))?);
-        Ok(Self { wake: Some(wake), thread })
-    }
-
-    fn wake(&self) {
-        // Full: it is at it.
-        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
-    }
-}
-
-impl Drop for Helper {
-    /// Whoever sees the writer end knows that the store is let go.
-    fn drop(&mut self) {
-        self.wake = None;
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
+/// Makes the next segment ready, 64 MiB of zeros with `fsync`, while chunks are appended to this one.
+fn helper(store: Arc<dyn Store>) -> Result<Helper, ServerError> {
+    Helper::spawn("mdalp-segments", move || {
+        if let Err(error) = store.prepare() {
+            tracing::debug!(%error, "no segment was made ready");
+        }
+        false
+    })
 }
 
 /// A new transaction to record.

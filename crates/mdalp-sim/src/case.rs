@@ -59,6 +59,9 @@ pub struct Case {
     pub together: bool,
     /// The segment log on a simulated disk, or an ideal store.
     pub log: bool,
+    /// Other transactions come and go in the log, so that its segments are rewritten.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub churn: bool,
     /// Small quotas, so that floods reach them.
     pub tight: bool,
     /// Whether a port without a process is reported.
@@ -87,6 +90,7 @@ impl Default for Case {
             round_trips_ms: vec![335, 163, 157],
             together: true,
             log: false,
+            churn: false,
             tight: false,
             icmp: false,
             linger_ms: 0,
@@ -208,6 +212,7 @@ impl Case {
         let servers = ServerSetup {
             together: self.together,
             disk: if self.log { Disk::Log(16 << 10) } else { Disk::Ideal },
+            churn: self.churn && self.log,
             commit,
             caps: Capabilities { crc: self.crc, window, seal, ..Capabilities::default() },
             receiver,

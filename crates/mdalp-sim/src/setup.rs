@@ -91,11 +91,14 @@ pub enum Disk {
 
 /// The servers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct ServerSetup {
     /// Whether all run in one process with one store, or each in its own.
     pub together: bool,
     /// What the stores are kept on.
     pub disk: Disk,
+    /// Whether other transactions come and go in a log.
+    pub churn: bool,
     /// How long a commit takes, from and to.
     pub commit: (Duration, Duration),
     /// Whether every commit of a log is followed by a look at what a power cut would leave.
@@ -117,6 +120,7 @@ impl Default for ServerSetup {
         Self {
             together: true,
             disk: Disk::Ideal,
+            churn: false,
             commit: (Duration::ZERO, Duration::ZERO),
             paranoid: false,
             caps: Capabilities::default(),

@@ -41,6 +41,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.clients = 1);
     with(&|c| c.linger_ms = 0);
     with(&|c| c.log = false);
+    with(&|c| c.churn = false);
     with(&|c| c.seal = false);
     with(&|c| c.tight = false);
     with(&|c| c.icmp = false);

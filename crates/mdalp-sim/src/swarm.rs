@@ -53,6 +53,7 @@ pub fn draw(seed: u64) -> Case {
         round_trips_ms,
         together: !d.one_in(3),
         log: d.one_in(3),
+        churn: false,
         tight: d.one_in(2),
         icmp: d.one_in(3),
         linger_ms: d.of(&[0, 0, 0, 0, 12_000]),
@@ -81,6 +82,7 @@ pub fn draw(seed: u64) -> Case {
         case.faults.retain(|fault| !matches!(fault, Fault::Attack { .. }));
         case.faults.push(doomed);
     }
+    case.churn = case.log && d.one_in(2);
     case
 }
 

@@ -4,7 +4,8 @@
 //! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
 //! - [`index`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
 //!   may be. [`chunks`]: reading it.
-//! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments.
+//! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments;
+//!   [`rewrite`]: their remnants.
 //!
 //! One writer: appends take a mutex, write one contiguous piece for each batch and flush it once.
 //! Nothing is ever changed in place but zeros after the last record. Reading holds the mutex only to
@@ -14,8 +15,7 @@
 //! a million; nothing for each chunk of a sealed one; ranges and shares for each transaction, within
 //! [`Limits`]. What was written last is counted later, by the
 //! thousand ([`fresh`]), and in any case before anybody asks. Disk: a segment is removed when all transactions in it
-//! are released. Live remnants are **not** copied forward, so one old open transaction pins its
-//! segments.
+//! are released, and rewritten without those that are when that makes it small enough.
 
 mod catalog;
 mod chunks;
@@ -27,6 +27,7 @@ mod fresh;
 mod index;
 mod open;
 mod records;
+mod rewrite;
 mod roll;
 mod scan;
 mod share;
@@ -211,7 +212,7 @@ pub struct SegmentLog<D: Disk> {
     options: Options,
     store: u64,
     recovery: Recovery,
-    /// Held while segments are removed; taken before all others.
+    /// Held while segments are removed, rewritten or verified; taken before all others.
     reclaiming: Mutex<()>,
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
@@ -302,7 +303,7 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
     fn prepare(&self) -> Result<(), StoreError> {
         let made = self.make_spare();
         // What the last segment released may be the room for the next one.
-        self.reclaim_segments()?;
+        self.remove_segments()?;
         if made == Err(StoreError::Full) { self.make_spare() } else { made }
     }
 
@@ -328,7 +329,7 @@ impl<D: Disk> Transactions for SegmentLog<D> {
         self.record_release(tid, why)
     }
 
-    fn reclaim(&self) -> Result<(), StoreError> {
+    fn reclaim(&self) -> Result<bool, StoreError> {
         self.reclaim_segments()
     }
 }

@@ -56,9 +56,11 @@ pub trait Transactions: Send + Sync {
     /// Records that the chunks of `tid` need not be kept. Again is no error.
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError>;
 
-    /// Gives the space of released transactions back, as far as that is possible. For after a round of
-    /// releases.
-    fn reclaim(&self) -> Result<(), StoreError>;
+    /// Gives some of the space of released transactions back, and says whether there may be more. For
+    /// a thread of its own, again and again after a round of releases: appending goes on meanwhile.
+    /// [`StoreError::Io`] and [`StoreError::Damaged`] are told once for what they befall; the rest may be
+    /// worth another call.
+    fn reclaim(&self) -> Result<bool, StoreError>;
 }
 
 /// Answers what is held.

@@ -256,6 +256,15 @@ pub enum StoreError {
     /// A write or flush failed: nothing is accepted until the store is opened anew.
     #[error("the store failed earlier and takes no more")]
     Poisoned,
+    /// The disk failed while something was copied; all is as it was before.
+    #[error("copying failed: {0}")]
+    Io(io::ErrorKind),
+    /// A segment is damaged, and was left alone.
+    #[error("segment {segment} is damaged")]
+    Damaged {
+        /// Its number.
+        segment: u64,
+    },
     /// The engine cannot be reached.
     #[error("the store cannot be reached")]
     Unavailable,

@@ -61,7 +61,7 @@ impl World {
                 self.held.remove(&tid);
                 self.receipts.remove(&tid);
                 let _ = self.log.release(TransactionId(tid), Release::Expired);
-                let _ = self.log.reclaim();
+                while self.log.reclaim() == Ok(true) {}
             }
             9 => {
                 let _ = self.log.verify();
@@ -103,7 +103,8 @@ impl World {
             Op::SyncDir,
             Op::Create,
             Op::Remove,
-        ][usize::from(script.below(8))];
+            Op::Replace,
+        ][usize::from(script.below(9))];
         let failure = match script.below(4) {
             0 => Failure::Io,
             1 => Failure::NoSpace,

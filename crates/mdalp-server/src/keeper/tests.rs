@@ -181,7 +181,7 @@ impl Transactions for Contested {
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
         self.0.release(tid, why)
     }
-    fn reclaim(&self) -> Result<(), StoreError> {
+    fn reclaim(&self) -> Result<bool, StoreError> {
         self.0.reclaim()
     }
 }

@@ -103,7 +103,7 @@ impl Transactions for Gate {
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
         self.inner.release(tid, why)
     }
-    fn reclaim(&self) -> Result<(), StoreError> {
+    fn reclaim(&self) -> Result<bool, StoreError> {
         self.inner.reclaim()
     }
 }

@@ -206,6 +206,11 @@ impl Truth {
         self.check(there, 5, || format!("{}/{} was acknowledged and is gone", key.0, key.1));
     }
 
+    /// 5: what was released does not come back.
+    pub(crate) fn i05_released_stays_so(&mut self, so: bool, tid: u64) {
+        self.check(so, 5, || format!("{tid} was released and is back"));
+    }
+
     /// 5: recovery finds no wrong bytes.
     pub(crate) fn i05_recovery_keeps_bytes(&mut self, same: bool, key: Key) {
         self.check(same, 5, || format!("{}/{} has other bytes after a restart", key.0, key.1));

@@ -4,6 +4,7 @@
 
 mod attack;
 mod checks;
+mod churn;
 mod client;
 mod lane;
 mod net;

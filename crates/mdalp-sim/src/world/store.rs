@@ -4,6 +4,7 @@
 //! Decides nothing about when to commit; that is the server's business.
 
 use super::checks::Truth;
+use super::churn::{self, Churn};
 use super::net::Net;
 use super::server::Pending;
 use crate::setup::{Disk, Setup, Twin};
@@ -37,6 +38,7 @@ pub(crate) struct Store {
     /// Chunks that were written although they were held.
     copies: u64,
     twin: Option<Twin>,
+    churn: Option<Churn>,
 }
 
 fn now_of(net: &Net) -> UnixMillis {
@@ -65,6 +67,7 @@ impl Store {
             begun: BTreeSet::new(),
             copies: 0,
             twin: setup.twin,
+            churn: setup.servers.churn.then(Churn::default),
         }
     }
 
@@ -92,6 +95,11 @@ impl Store {
     /// The process is gone; with `power`, chance decides what was on the medium.
     pub(crate) fn die(&mut self, power: bool, rng: &mut Rng) {
         self.log = None;
+        if self.disk.failed_flushes() > 0
+            && let Some(churn) = &mut self.churn
+        {
+            churn.flush_failed();
+        }
         if power {
             self.disk.crash(|| rng.next_u64());
         } else {
@@ -147,6 +155,9 @@ impl Store {
                 Err(_) => {}
             }
         }
+        if let (Some(churn), Some(log)) = (&mut self.churn, &self.log) {
+            churn.step(log, now_of(net), self.ids.first().copied().unwrap_or_default());
+        }
     }
 
     /// The CRC of this chunk, if an append of it was confirmed.
@@ -178,7 +189,8 @@ impl Store {
         match &self.log {
             Some(log) => {
                 let list = log.list().unwrap_or_default();
-                list.iter().filter(|t| t.state == State::Open).map(|t| t.tid).collect()
+                let open = list.iter().filter(|t| t.state == State::Open).map(|t| t.tid);
+                open.filter(|tid| !churn::is_churn(*tid)).collect()
             }
             None => self.begun.iter().copied().map(TransactionId).collect(),
         }
@@ -219,9 +231,7 @@ impl Store {
             let before = self.model.get(key);
             truth.i05_recovery_keeps_bytes(before.is_none_or(|before| before == crc), *key);
         }
-        for key in &self.acked {
-            truth.i05_acked_survives(found.contains_key(key), *key);
-        }
+        self.check_all_there(log, &found, truth);
         self.model = found;
     }
 
@@ -235,13 +245,25 @@ impl Store {
             return truth.i05_acked_survives(false, (0, 0));
         };
         let found = contents(&log, truth);
-        for key in &self.acked {
-            truth.i05_acked_survives(found.contains_key(key), *key);
-        }
+        self.check_all_there(&log, &found, truth);
         drop(log);
         disk.crash(|| rng.next_u64());
         let again = SegmentLog::open(disk, options).ok().map(|log| contents(&log, truth));
         truth.i06_recovery_is_idempotent(again.as_ref() == Some(&found));
+    }
+
+    fn check_all_there(
+        &self,
+        log: &SegmentLog<MemDisk>,
+        found: &BTreeMap<Key, ChunkCrc>,
+        truth: &mut Truth,
+    ) {
+        for key in &self.acked {
+            truth.i05_acked_survives(found.contains_key(key), *key);
+        }
+        if let Some(churn) = &self.churn {
+            churn.check(log, |key| found.contains_key(key), truth);
+        }
     }
 
     /// Which chunks of `tid` are held, and how many there are (more, if some are there twice).
@@ -279,11 +301,16 @@ fn close(
 /// Every chunk in the log, with the CRC of the bytes that are read.
 fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
     let mut found = BTreeMap::new();
-    for summary in log.list().unwrap_or_default() {
+    let list = log.list().unwrap_or_default();
+    for summary in list.iter().filter(|t| matches!(t.state, State::Open | State::Complete)) {
         let mut read = RangeSet::new();
         let result = log.read(summary.tid, SequenceNumber(0), &mut |seq, data| {
             read.insert(seq.0);
-            found.insert((summary.tid.0, seq.0), ChunkCrc::of(summary.tid, seq, data));
+            let (key, crc) = ((summary.tid.0, seq.0), ChunkCrc::of(summary.tid, seq, data));
+            if churn::is_churn(summary.tid) {
+                truth.i05_recovery_keeps_bytes(crc == churn::crc_of(key), key);
+            }
+            found.insert(key, crc);
             ControlFlow::Continue(())
         });
         truth.i05_recovery_keeps_bytes(result.is_ok(), (summary.tid.0, 0));

@@ -1,15 +1,19 @@
 //! A disk in memory that keeps what was written apart from what was flushed.
 //!
-//! Content counts by sectors of 512 bytes; creating and removing files counts by directory entry. At
-//! a crash the caller chooses, for each change that was not flushed, whether it had reached the
-//! medium. Operations can be made to fail. Nothing is random here: the same calls give the same disk.
+//! Content counts by sectors of 512 bytes; creating and removing files counts by directory entry, and
+//! replacing one is a single change. At a crash the caller chooses, for each change that was not
+//! flushed, whether it had reached the medium. Operations can be made to fail. Nothing is random here:
+//! the same calls give the same disk.
 //!
 //! Not modelled: sectors that tear inside, and read errors.
+
+mod inode;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::inode::{Change, Inode};
 use super::{Access, Allocate, Disk, DiskFile, Space};
 
 /// What is written as a whole or not at all.
@@ -30,10 +34,12 @@ pub enum Op {
     SyncData,
     /// [`Disk::sync_dir`].
     SyncDir,
-    /// [`Disk::create`].
+    /// [`Disk::create`] and [`Disk::draft`].
     Create,
-    /// [`Disk::remove`].
+    /// [`Disk::remove`], and [`Disk::discard_drafts`] if there are any.
     Remove,
+    /// [`Disk::replace`].
+    Replace,
 }
 
 /// How an operation fails.
@@ -54,12 +60,40 @@ pub enum Failure {
 #[derive(Clone, Debug, Default)]
 pub struct MemDisk(Arc<Mutex<Sim>>);
 
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Name {
+    Draft(u64),
+    File(u64),
+}
+
+type Directory = BTreeMap<Name, usize>;
+
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    Made(Name, usize),
+    Gone(Name),
+    Replaced(u64, usize),
+}
+
+impl Entry {
+    fn apply(self, dir: &mut Directory) {
+        match self {
+            Self::Made(name, inode) => _ = dir.insert(name, inode),
+            Self::Gone(name) => _ = dir.remove(&name),
+            Self::Replaced(number, inode) => {
+                dir.remove(&Name::Draft(number));
+                dir.insert(Name::File(number), inode);
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Sim {
     files: Vec<Inode>,
-    dir: BTreeMap<u64, usize>,
-    durable_dir: BTreeMap<u64, usize>,
-    pending_dir: Vec<(u64, Option<usize>)>,
+    dir: Directory,
+    durable_dir: Directory,
+    pending_dir: Vec<Entry>,
     /// Handles of an earlier epoch belong to a process that is no more.
     epoch: u64,
     locked: bool,
@@ -69,95 +103,6 @@ struct Sim {
     /// Of this life.
     failed_flushes: u64,
     capacity: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    view: Content,
-    durable: Content,
-    pending: Vec<Change>,
-    /// The sectors of `pending`, one after the other.
-    sectors: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    /// Sector number, and where it starts in [`Inode::sectors`].
-    Sector(usize, usize),
-    Len(u64),
-}
-
-/// `len` bytes, of which those after `data` are zero.
-#[derive(Clone, Debug, Default)]
-struct Content {
-    data: Vec<u8>,
-    len: u64,
-}
-
-impl Content {
-    fn set_len(&mut self, len: u64) {
-        self.len = len;
-        self.data.truncate(usize::try_from(len).unwrap_or(usize::MAX));
-    }
-
-    fn write(&mut self, bytes: &[u8], at: usize) {
-        let end = at + bytes.len();
-        if self.data.len() < end {
-            self.data.resize(end, 0);
-        }
-        self.data[at..end].copy_from_slice(bytes);
-    }
-
-    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
-        let count = buf.len().min(self.len.saturating_sub(offset) as usize);
-        let from = (offset as usize).min(self.data.len());
-        let stored = count.min(self.data.len() - from);
-        buf[..stored].copy_from_slice(&self.data[from..from + stored]);
-        buf[stored..count].fill(0);
-        count
-    }
-}
-
-impl Inode {
-    fn set_len(&mut self, len: u64) {
-        self.view.set_len(len);
-        self.pending.push(Change::Len(len));
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = offset + bytes.len();
-        if self.view.len < end as u64 {
-            self.set_len(end as u64);
-        }
-        self.view.write(bytes, offset);
-        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
-            let at = self.sectors.len();
-            let from = sector * SECTOR;
-            let to = self.view.data.len().min(from + SECTOR);
-            self.sectors.extend_from_slice(&self.view.data[from..to]);
-            self.sectors.resize(at + SECTOR, 0);
-            self.pending.push(Change::Sector(sector, at));
-        }
-    }
-
-    /// Makes those pending changes durable that `keep` wants; forgets the others.
-    fn settle(&mut self, mut keep: impl FnMut() -> bool) {
-        for change in self.pending.drain(..) {
-            match change {
-                _ if !keep() => {}
-                Change::Len(len) => self.durable.set_len(len),
-                Change::Sector(sector, at) => {
-                    self.durable.write(&self.sectors[at..at + SECTOR], sector * SECTOR);
-                }
-            }
-        }
-        self.sectors.clear();
-        // A sector beyond the end of the file is not part of it.
-        self.durable.set_len(self.durable.len);
-    }
 }
 
 impl Sim {
@@ -179,9 +124,6 @@ impl Sim {
             *left -= 1;
             true
         });
-        if hit == Some(Failure::Io) && matches!(op, Op::SyncData | Op::SyncDir) {
-            self.failed_flushes += 1;
-        }
         match hit {
             Some(Failure::PowerCut) => {
                 self.dark = true;
@@ -190,6 +132,31 @@ impl Sim {
             Some(Failure::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
             hit => Ok(hit),
         }
+    }
+
+    /// Enters a change into the directory.
+    fn enter(&mut self, entry: Entry) {
+        entry.apply(&mut self.dir);
+        self.pending_dir.push(entry);
+    }
+
+    fn make(&mut self, name: Name) -> io::Result<usize> {
+        let epoch = self.epoch;
+        if self.operation(Op::Create, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        if self.dir.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = self.files.len();
+        self.files.push(Inode::default());
+        self.enter(Entry::Made(name, inode));
+        Ok(inode)
+    }
+
+    fn drafts(&self) -> impl Iterator<Item = (Name, usize)> {
+        let entries = self.dir.iter().map(|(&name, &inode)| (name, inode));
+        entries.take_while(|(name, _)| matches!(name, Name::Draft(_)))
     }
 
     fn used(&self) -> u64 {
@@ -254,7 +221,8 @@ impl MemDisk {
         self.sim().operations
     }
 
-    /// How many flushes have failed since the last [`crash`](Self::crash) or [`kill`](Self::kill).
+    /// How many flushes have failed since the last [`crash`](Self::crash) or [`kill`](Self::kill),
+    /// without those of drafts: nothing relies on these.
     pub fn failed_flushes(&self) -> u64 {
         self.sim().failed_flushes
     }
@@ -271,9 +239,9 @@ impl MemDisk {
         let mut keep = || choose() % 2 == 1;
         let mut sim = self.sim();
         let sim = &mut *sim;
-        for (number, target) in sim.pending_dir.drain(..) {
+        for entry in sim.pending_dir.drain(..) {
             if keep() {
-                apply(&mut sim.durable_dir, number, target);
+                entry.apply(&mut sim.durable_dir);
             }
         }
         sim.dir.clone_from(&sim.durable_dir);
@@ -292,7 +260,7 @@ impl MemDisk {
     /// Inverts one bit of a file, on the medium and in the cache. No effect where nothing was written.
     pub fn flip_bit(&self, number: u64, bit: u64) {
         let mut sim = self.sim();
-        let Some(&inode) = sim.dir.get(&number) else { return };
+        let Some(&inode) = sim.dir.get(&Name::File(number)) else { return };
         let file = &mut sim.files[inode];
         for content in [&mut file.view, &mut file.durable] {
             if let Some(byte) = content.data.get_mut((bit / 8) as usize) {
@@ -304,15 +272,8 @@ impl MemDisk {
     /// How many bytes of a file are worth flipping: after them come only zeros.
     pub fn written(&self, number: u64) -> u64 {
         let sim = self.sim();
-        sim.dir.get(&number).map_or(0, |&inode| sim.files[inode].view.data.len() as u64)
+        sim.dir.get(&Name::File(number)).map_or(0, |&inode| sim.files[inode].view.data.len() as u64)
     }
-}
-
-fn apply(dir: &mut BTreeMap<u64, usize>, number: u64, target: Option<usize>) {
-    match target {
-        Some(inode) => dir.insert(number, inode),
-        None => dir.remove(&number),
-    };
 }
 
 /// See [`Disk::Lock`].
@@ -342,28 +303,23 @@ impl Disk for MemDisk {
     }
 
     fn list(&self) -> io::Result<Vec<u64>> {
-        Ok(self.sim().dir.keys().copied().collect())
+        let number = |name: &Name| match *name {
+            Name::File(number) => Some(number),
+            Name::Draft(_) => None,
+        };
+        Ok(self.sim().dir.keys().filter_map(number).collect())
     }
 
     fn create(&self, number: u64) -> io::Result<MemFile> {
         let mut sim = self.sim();
+        let inode = sim.make(Name::File(number))?;
         let epoch = sim.epoch;
-        if sim.operation(Op::Create, epoch)?.is_some() {
-            return Err(io_error());
-        }
-        if sim.dir.contains_key(&number) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let inode = sim.files.len();
-        sim.files.push(Inode::default());
-        sim.dir.insert(number, inode);
-        sim.pending_dir.push((number, Some(inode)));
         Ok(MemFile { disk: self.clone(), inode, epoch })
     }
 
     fn open(&self, number: u64, _: Access) -> io::Result<MemFile> {
         let sim = self.sim();
-        let inode = *sim.dir.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        let inode = *sim.dir.get(&Name::File(number)).ok_or(io::ErrorKind::NotFound)?;
         Ok(MemFile { disk: self.clone(), inode, epoch: sim.epoch })
     }
 
@@ -373,21 +329,56 @@ impl Disk for MemDisk {
         if sim.operation(Op::Remove, epoch)?.is_some() {
             return Err(io_error());
         }
-        sim.dir.remove(&number).ok_or(io::ErrorKind::NotFound)?;
-        sim.pending_dir.push((number, None));
+        let name = Name::File(number);
+        if !sim.dir.contains_key(&name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        sim.enter(Entry::Gone(name));
+        Ok(())
+    }
+
+    fn draft(&self, number: u64) -> io::Result<MemFile> {
+        let mut sim = self.sim();
+        let inode = sim.make(Name::Draft(number))?;
+        let epoch = sim.epoch;
+        Ok(MemFile { disk: self.clone(), inode, epoch })
+    }
+
+    fn replace(&self, number: u64) -> io::Result<()> {
+        let mut sim = self.sim();
+        let epoch = sim.epoch;
+        if sim.operation(Op::Replace, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        let inode = *sim.dir.get(&Name::Draft(number)).ok_or(io::ErrorKind::NotFound)?;
+        sim.enter(Entry::Replaced(number, inode));
+        Ok(())
+    }
+
+    fn discard_drafts(&self) -> io::Result<()> {
+        let mut sim = self.sim();
+        let drafts: Vec<_> = sim.drafts().collect();
+        let epoch = sim.epoch;
+        if !drafts.is_empty() && sim.operation(Op::Remove, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        for (name, _) in drafts {
+            sim.enter(Entry::Gone(name));
+        }
         Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut sim = self.sim();
         let epoch = sim.epoch;
-        if sim.operation(Op::SyncDir, epoch)?.is_some() {
+        if let Some(failure) = sim.operation(Op::SyncDir, epoch)? {
+            sim.failed_flushes += u64::from(failure == Failure::Io);
             sim.pending_dir.clear();
             return Err(io_error());
         }
         let sim = &mut *sim;
-        for (number, target) in sim.pending_dir.drain(..) {
-            apply(&mut sim.durable_dir, number, target);
+        for entry in sim.pending_dir.drain(..) {
+            entry.apply(&mut sim.durable_dir);
         }
         Ok(())
     }
@@ -419,6 +410,10 @@ impl MemFile {
         let failure = sim.operation(op, self.epoch)?;
         if let Some(len) = len {
             sim.room_for(self.inode, len)?;
+        }
+        if failure == Some(Failure::Io) && op == Op::SyncData {
+            let is_draft = sim.drafts().any(|(_, inode)| inode == self.inode);
+            sim.failed_flushes += u64::from(!is_draft);
         }
         let file = &mut sim.files[self.inode];
         match failure {

@@ -1,7 +1,7 @@
 //! A directory of the file system as a [`Disk`].
 //!
 //! Directory 0700, files 0600. The lock is an empty file named `lock`, locked by the operating system,
-//! so it ends with its process.
+//! so it ends with its process. Segments are `.seg`, drafts `.new`; other files are left alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -46,6 +46,22 @@ impl RealDisk {
 
     fn file(&self, number: u64) -> PathBuf {
         self.path.join(format!("{number:010}.seg"))
+    }
+
+    fn draft_file(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:010}.new"))
+    }
+
+    /// The numbers in the names that end so.
+    fn numbers(&self, ending: &str) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(ending));
+            numbers.extend(stem.and_then(|digits| digits.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 }
 
@@ -93,14 +109,7 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-            numbers.extend(stem.and_then(|digits| digits.parse::<u64>().ok()));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        self.numbers(".seg")
     }
 
     fn create(&self, number: u64) -> io::Result<File> {
@@ -116,6 +125,19 @@ impl Disk for RealDisk {
 
     fn remove(&self, number: u64) -> io::Result<()> {
         fs::remove_file(self.file(number))
+    }
+
+    fn draft(&self, number: u64) -> io::Result<File> {
+        writing().create_new(true).open(self.draft_file(number))
+    }
+
+    fn replace(&self, number: u64) -> io::Result<()> {
+        fs::rename(self.draft_file(number), self.file(number))
+    }
+
+    fn discard_drafts(&self) -> io::Result<()> {
+        let drafts = self.numbers(".new")?;
+        drafts.into_iter().try_for_each(|number| fs::remove_file(self.draft_file(number)))
     }
 
     fn sync_dir(&self) -> io::Result<()> {

@@ -89,6 +89,8 @@ impl Facts {
 pub(super) struct Part {
     /// `None` once the segment is sealed and counted: its footer has them.
     pub(super) facts: Option<Box<Facts>>,
+    /// What they said of the payload's bytes.
+    pub(super) bytes: u64,
     pub(super) index: Index,
 }
 
@@ -101,6 +103,27 @@ pub(super) struct Transaction {
     pub(super) newest: Option<u32>,
 }
 
+/// What one segment must keep of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Need {
+    All,
+    /// That it was released: its chunks in earlier segments would come back.
+    Release,
+    Nothing,
+}
+
+impl Transaction {
+    /// What segment `number`, which has a part of it, must keep.
+    fn need(&self, number: u64) -> Need {
+        match &self.segments[..] {
+            _ if self.facts.release.is_none() => Need::All,
+            // The release is the last record of all.
+            [_, .., last] if *last == number => Need::Release,
+            _ => Need::Nothing,
+        }
+    }
+}
+
 /// A segment and its chunks.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
@@ -109,11 +132,13 @@ pub(super) struct Segment<F> {
     pub(super) parts: BTreeMap<TransactionId, Part>,
     /// Known damage, by offset.
     pub(super) damage: Vec<Damage>,
+    /// Rewriting it failed: it stays as it is until the log is opened anew.
+    pub(super) given_up: bool,
 }
 
 impl<F: DiskFile> Segment<F> {
     pub(super) fn new(file: Arc<F>, id: SegmentId) -> Self {
-        Self { file, id, parts: BTreeMap::new(), damage: Vec::new() }
+        Self { file, id, parts: BTreeMap::new(), damage: Vec::new(), given_up: false }
     }
 
     /// From now on the index is on disk; the facts stay until they are [`forget`](Self::forget)ed.
@@ -126,7 +151,9 @@ impl<F: DiskFile> Segment<F> {
     /// Drops what is counted and on disk.
     pub(super) fn forget(&mut self) {
         for part in self.parts.values_mut().filter(|part| part.index.disk.is_some()) {
-            part.facts = None;
+            if let Some(facts) = part.facts.take() {
+                part.bytes = facts.bytes;
+            }
         }
     }
 
@@ -191,16 +218,39 @@ impl<F: DiskFile> Catalog<F> {
         self.segments.insert(number, segment);
     }
 
-    /// Drops a segment that was removed.
-    pub(super) fn forget(&mut self, number: u64) {
-        let Some(segment) = self.segments.remove(&number) else { return };
-        for tid in segment.parts.into_keys() {
-            let Some(transaction) = self.transactions.get_mut(tid) else { continue };
-            transaction.segments.retain(|&other| other != number);
-            if transaction.segments.is_empty() {
-                self.crowd.leave(&transaction.facts);
-                self.transactions.remove(tid);
-            }
+    /// What a segment must keep of a transaction that it has a part of.
+    pub(super) fn need(&self, number: u64, tid: TransactionId) -> Need {
+        self.transactions.get(tid).map_or(Need::Nothing, |transaction| transaction.need(number))
+    }
+
+    /// Drops a segment that was removed; what is left of it is for the caller to drop where nobody
+    /// waits.
+    pub(super) fn forget(&mut self, number: u64) -> Option<Segment<F>> {
+        let segment = self.segments.remove(&number)?;
+        for &tid in segment.parts.keys() {
+            self.leave(number, tid);
+        }
+        Some(segment)
+    }
+
+    /// Takes a segment in the place of the one of the same number, of which it holds the rest.
+    pub(super) fn replace(&mut self, segment: Segment<F>) -> Option<Segment<F>> {
+        let number = segment.id.number;
+        let old = self.segments.remove(&number)?;
+        for &tid in old.parts.keys().filter(|tid| !segment.parts.contains_key(tid)) {
+            self.leave(number, tid);
+        }
+        self.segments.insert(number, segment);
+        Some(old)
+    }
+
+    /// A segment no longer has a part of a transaction.
+    fn leave(&mut self, number: u64, tid: TransactionId) {
+        let Some(transaction) = self.transactions.get_mut(tid) else { return };
+        transaction.segments.retain(|&other| other != number);
+        if transaction.segments.is_empty() {
+            self.crowd.leave(&transaction.facts);
+            self.transactions.remove(tid);
         }
     }
 

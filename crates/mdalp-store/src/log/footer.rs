@@ -200,5 +200,5 @@ fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
             })
         })?),
     };
-    Some((tid, Part { facts: Some(Box::new(facts)), index }))
+    Some((tid, Part { facts: Some(Box::new(facts)), index, ..Part::default() }))
 }

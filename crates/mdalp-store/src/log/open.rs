@@ -1,7 +1,7 @@
 //! Opening a log: what was found on the disk becomes a catalog, and the last segment is continued.
 //!
 //! Opening twice gives the same as opening once, and a crash in between changes nothing: the only bytes
-//! written are identical ones, zeros over a torn tail, and footers.
+//! written are identical ones, zeros over a torn tail, and footers. Drafts that a crash left are removed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -199,9 +199,9 @@ impl<D: Disk> Opening<'_, D> {
     }
 }
 
-fn segment_of<F>(file: Arc<F>, id: SegmentId, contents: Contents) -> Settled<F> {
+fn segment_of<F: DiskFile>(file: Arc<F>, id: SegmentId, contents: Contents) -> Settled<F> {
     let Contents { parts, damage, receivers, .. } = contents;
-    (Segment { file, id, parts, damage }, receivers)
+    (Segment { parts, damage, ..Segment::new(file, id) }, receivers)
 }
 
 impl<D: Disk> SegmentLog<D> {
@@ -224,6 +224,7 @@ impl<D: Disk> SegmentLog<D> {
             catalog: Catalog::new(),
             active: None,
         };
+        disk.discard_drafts().map_err(failed("removing what was not finished"))?;
         let numbers = disk.list().map_err(failed("listing the data directory"))?;
         let store = store_of(&disk, &numbers);
         let mut files = Vec::new();
@@ -282,7 +283,7 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     fn get_ready(&self) -> Result<(), StoreError> {
-        self.reclaim_segments()?;
+        self.remove_segments()?;
         self.look_for_room(&mut self.inner());
         match self.make_spare() {
             // A full disk can still be read and released from.

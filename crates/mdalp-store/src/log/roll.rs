@@ -1,10 +1,11 @@
 //! The life of segments: made ready beforehand, sealed when full, removed when nothing in them is needed.
+//! Does not look into them; [`super::rewrite`] does.
 
 use std::io;
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
-use super::catalog::{Catalog, Segment};
+use super::catalog::{Need, Segment};
 use super::codec::Put;
 use super::footer;
 use super::format::{Header, START, SegmentId, kind};
@@ -126,28 +127,56 @@ impl<D: Disk> SegmentLog<D> {
         Ok(())
     }
 
-    /// Removes segments of which nothing is needed, oldest first. Appending goes on meanwhile.
-    ///
+    /// Removes segments of which nothing is needed, oldest first, and rewrites one of which little is;
+    /// says whether it did. Appending goes on meanwhile.
+    pub(super) fn reclaim_segments(&self) -> Result<bool, StoreError> {
+        let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remove_unneeded(&alone)?;
+        let rewritten = self.rewrite_one(&alone)?;
+        if rewritten {
+            // Where that was a segment's last need of a later one.
+            self.remove_unneeded(&alone)?;
+        }
+        Ok(rewritten)
+    }
+
+    /// Removes segments as above, unless somebody is about it.
+    pub(super) fn remove_segments(&self) -> Result<(), StoreError> {
+        match self.reclaiming.try_lock() {
+            Ok(alone) => self.remove_unneeded(&alone),
+            Err(TryLockError::Poisoned(error)) => self.remove_unneeded(&error.into_inner()),
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
+    }
+
     /// A release record must outlive what it releases, or that would come back: a segment stays as
     /// long as an earlier one holds chunks that are released in it.
-    pub(super) fn reclaim_segments(&self) -> Result<(), StoreError> {
-        let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remove_unneeded(&self, _: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
         let numbers: Vec<u64> = self.inner().catalog.segments.keys().copied().collect();
         for number in numbers {
+            let inner = self.inner();
+            if inner.poison.is_some() {
+                // It may be that an earlier removal is not durable.
+                return Err(StoreError::Poisoned);
+            }
             // What is not needed once never will be.
-            if self.inner().needs(number) {
+            if inner.needs(number) {
                 continue;
             }
+            drop(inner);
             if self.disk.remove(number).is_err() {
                 return Ok(()); // Nothing is lost but space; the next round tries again.
             }
             // One by one: a later removal must not become durable before an earlier one.
             let durable = self.disk.sync_dir();
             let mut inner = self.inner();
-            inner.catalog.forget(number);
+            let removed = inner.catalog.forget(number);
             if let Err(error) = durable {
                 return Err(inner.poisoned("removing a segment", &error).into());
             }
+            drop(inner);
+            // Its space is given back when the file is closed, which takes a while.
+            drop(removed);
         }
         Ok(())
     }
@@ -155,16 +184,8 @@ impl<D: Disk> SegmentLog<D> {
 
 impl<F: DiskFile> Inner<F> {
     fn needs(&self, number: u64) -> bool {
-        let Catalog { transactions, segments, .. } = &self.catalog;
-        let Some(segment) = segments.get(&number) else { return true };
-        let mut tids = segment.parts.keys();
+        let Some(segment) = self.catalog.segments.get(&number) else { return true };
         self.active.as_ref().is_some_and(|active| active.number == number)
-            || tids.any(|&tid| {
-                transactions.get(tid).is_some_and(|transaction| {
-                    let segments = &transaction.segments[..];
-                    transaction.facts.release.is_none()
-                        || (segments != [number] && segments.last() == Some(&number))
-                })
-            })
+            || segment.parts.keys().any(|&tid| self.catalog.need(number, tid) != Need::Nothing)
     }
 }

@@ -3,7 +3,7 @@
 //! Opening trusts footers; a bit that changes in a sealed segment shows when it is read, or here.
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use mdalp_proto::tidmap::TidMap;
 
@@ -22,6 +22,8 @@ impl<D: Disk> SegmentLog<D> {
     /// goes on while sealed segments are read. Worth a call after [`ReadError::Damaged`], and now and
     /// then.
     pub fn verify(&self) -> Result<Vec<Damage>, ReadError> {
+        // A segment must not be replaced by one that was copied before damage in it was struck out.
+        let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
         let segments: Vec<_> = {
             let inner = self.inner();
             let active = inner.active.as_ref().map(|active| active.number);

@@ -142,13 +142,14 @@ fn the_format_is_what_it_was() {
         hash.update(file.file_name().unwrap().as_encoded_bytes());
         hash.update(&fs::read(file).unwrap());
     }
-    assert_eq!(hash.finalize().to_hex()[..16], *"2164e99f04e1608f");
+    assert_eq!(hash.finalize().to_hex()[..16], *"4cea0c76b836784f");
 }
 
 #[test]
 fn what_is_not_a_store_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, content) in [("0000000003.seg", "not a segment"), ("notes.txt", "mine")] {
+    let names = [("0000000003.seg", "not a segment"), ("notes.txt", "mine"), ("notes.new", "mine")];
+    for (name, content) in names {
         fs::write(dir.path().join(name), content).unwrap();
     }
     let log = open_at(dir.path(), options(Durability::Fsync, SMALL)).unwrap();
@@ -157,5 +158,7 @@ fn what_is_not_a_store_is_left_alone() {
     log.append(UnixMillis(0), &[chunk(TID, 0, b"data")], &mut results);
     assert!(results[0].is_ok());
     assert_eq!(read(&log, TID), Ok(vec![(SequenceNumber(0).0, b"data".to_vec())]));
-    assert_eq!(fs::read(dir.path().join("0000000003.seg")).unwrap(), b"not a segment");
+    for (name, content) in names {
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), content.as_bytes());
+    }
 }

@@ -1,9 +1,11 @@
 //! Tests of the store through its public interface.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod beside;
 mod conformance;
 mod crowd;
 mod directory;
 mod faults;
 mod model;
+mod remnants;
 mod support;

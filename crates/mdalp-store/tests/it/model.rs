@@ -1,7 +1,7 @@
 //! Random operations, crashes and restarts against a plain map (invariant 30).
 
 use mdalp_store::disk::mem::MemDisk;
-use mdalp_store::{Durability, Reader};
+use mdalp_store::{Durability, Reader, Transactions};
 use proptest::prelude::*;
 
 use crate::support::{Promises, choices, open, options};
@@ -13,6 +13,9 @@ enum Step {
     Declare(u64),
     Close(u64),
     Release(u64),
+    /// Without giving its space back.
+    Forget(u64),
+    Reclaim,
     Verify,
     Kill,
     Crash(u64),
@@ -27,7 +30,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => tid.clone().prop_map(Step::Begin),
         1 => (0..4_u64).prop_map(Step::Declare),
         2 => tid.clone().prop_map(Step::Close),
-        1 => tid.prop_map(Step::Release),
+        1 => tid.clone().prop_map(Step::Release),
+        1 => tid.prop_map(Step::Forget),
+        1 => Just(Step::Reclaim),
         1 => Just(Step::Verify),
         1 => Just(Step::Kill),
         2 => any::<u64>().prop_map(Step::Crash),
@@ -47,6 +52,8 @@ fn behaves(steps: &[Step], durability: Durability) {
             Step::Declare(number) => promises.declare(&log, number),
             Step::Close(tid) => promises.close(&log, tid),
             Step::Release(tid) => promises.release(&log, tid),
+            Step::Forget(tid) => promises.forget(&log, tid),
+            Step::Reclaim => _ = log.reclaim(),
             Step::Verify => assert_eq!(log.verify().unwrap(), []),
             Step::Full(full) => disk.set_capacity(full.then_some(12 << 10)),
             Step::Crash(_) | Step::Kill => {

@@ -104,7 +104,13 @@ impl Promises {
         }
     }
 
+    /// Releases a transaction and gives space back.
     pub(crate) fn release(&mut self, store: &dyn Store, tid: u64) {
+        self.forget(store, tid);
+        while store.reclaim() == Ok(true) {}
+    }
+
+    pub(crate) fn forget(&mut self, store: &dyn Store, tid: u64) {
         let tid = TransactionId(tid);
         self.releasing.insert(tid);
         if store.release(tid, Release::Expired).is_ok() {
@@ -113,7 +119,6 @@ impl Promises {
             self.held.remove(&tid);
             self.receipts.remove(&tid);
         }
-        let _ = store.reclaim();
     }
 
     /// Every promise is kept, and no chunk has wrong bytes.

@@ -1,0 +1,105 @@
+//! Transactions of nobody that come and go in a server's log, so that its segments are rewritten while
+//! those of the clients lie between them.
+//!
+//! Appends, releases and gives space back with each commit; remembers what must be there after a crash
+//! and what must not. Does not know of the clients' chunks.
+
+use super::checks::Truth;
+use super::store::Key;
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::wire::ChunkCrc;
+use mdalp_store::disk::mem::MemDisk;
+use mdalp_store::{
+    ChunkLog, NewChunk, Query, ReceiverId, Release, SegmentLog, State, Transactions, UnixMillis,
+};
+use std::collections::BTreeSet;
+
+/// Nobody else draws these, or once in 2⁴⁴ times.
+const FIRST: u64 = u64::MAX - (1 << 20);
+/// Chunks for each commit.
+const CHUNKS: u64 = 8;
+/// Commits for each transaction.
+const COMMITS: u64 = 4;
+/// Of so many one stays.
+const STAYS: u64 = 8;
+
+#[derive(Debug, Default)]
+pub(crate) struct Churn {
+    commits: u64,
+    held: BTreeSet<Key>,
+    released: BTreeSet<u64>,
+}
+
+/// Whether a transaction is one of these.
+pub(crate) fn is_churn(tid: TransactionId) -> bool {
+    tid.0 >= FIRST
+}
+
+fn data((tid, seq): Key) -> [u8; 100] {
+    std::array::from_fn(|at| (tid ^ seq.wrapping_mul(31) ^ at as u64) as u8)
+}
+
+/// The CRC of the only bytes that such a chunk may have.
+pub(crate) fn crc_of(key: Key) -> ChunkCrc {
+    ChunkCrc::of(TransactionId(key.0), SequenceNumber(key.1), &data(key))
+}
+
+impl Churn {
+    /// To be called with each commit.
+    pub(crate) fn step(
+        &mut self,
+        log: &SegmentLog<MemDisk>,
+        now: UnixMillis,
+        receiver: ReceiverId,
+    ) {
+        let (tid, part) = (FIRST + self.commits / COMMITS, self.commits % COMMITS);
+        self.commits += 1;
+        let keys = (part * CHUNKS..(part + 1) * CHUNKS).map(|seq| (tid, seq));
+        let all: Vec<_> = keys.map(|key| (key, data(key))).collect();
+        let chunks = all.iter().map(|&(key, ref data)| NewChunk {
+            tid: TransactionId(key.0),
+            seq: SequenceNumber(key.1),
+            receiver,
+            crc: crc_of(key).0,
+            data,
+        });
+        let mut results = Vec::new();
+        log.append(now, &chunks.collect::<Vec<_>>(), &mut results);
+        let taken = all.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        self.held.extend(taken.map(|(&(key, _), _)| key));
+        if part + 1 < COMMITS {
+            return;
+        }
+        let old = tid.saturating_sub(2);
+        if old >= FIRST && !(old - FIRST).is_multiple_of(STAYS) {
+            self.held.retain(|key| key.0 != old);
+            if log.release(TransactionId(old), Release::Expired).is_ok() {
+                self.released.insert(old);
+            }
+        }
+        while log.reclaim() == Ok(true) {}
+    }
+
+    /// A directory that could not be flushed may show the next process what a power cut takes back: a
+    /// removed segment whose releases were removed after it. That is not promised.
+    pub(crate) fn flush_failed(&mut self) {
+        self.released.clear();
+    }
+
+    /// What was taken must be among what was `found`, and what was released must not be back.
+    pub(crate) fn check(
+        &self,
+        log: &SegmentLog<MemDisk>,
+        found: impl Fn(&Key) -> bool,
+        truth: &mut Truth,
+    ) {
+        for key in &self.held {
+            truth.i05_acked_survives(found(key), *key);
+        }
+        for &tid in &self.released {
+            let state = log.transaction(TransactionId(tid)).ok().flatten().map(|one| one.state);
+            let is_gone = matches!(state, None | Some(State::Expired | State::Removed));
+            truth.i05_released_stays_so(is_gone, tid);
+        }
+    }
+}
