@@ -2,8 +2,8 @@
 
 use crate::exit::Outcome;
 use crate::{
-    compare, completions, demo, get, lab, ls, man, orchestrator, plan, receiver, send, serve, show,
-    verify, wireshark,
+    compare, completions, demo, get, lab, ls, man, orchestrator, plan, receiver, rm, send, serve,
+    show, verify, wireshark,
 };
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Show(show::Args),
     Get(get::Args),
     Verify(verify::Args),
+    Rm(rm::Args),
     Demo(demo::Args),
     Lab(lab::Args),
     Wireshark(wireshark::Args),
@@ -58,6 +59,7 @@ impl Command {
             Self::Show(args) => args.run(),
             Self::Get(args) => args.run(),
             Self::Verify(args) => args.run(),
+            Self::Rm(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Lab(args) => args.run(),
             Self::Wireshark(args) => args.run(),

@@ -30,6 +30,10 @@ impl DataArgs {
         Ok(Held { stores })
     }
 
+    pub(crate) fn dirs(&self) -> &[PathBuf] {
+        &self.data
+    }
+
     /// The directories, for messages.
     pub(crate) fn names(&self) -> String {
         let names: Vec<String> = self.data.iter().map(|dir| dir.display().to_string()).collect();

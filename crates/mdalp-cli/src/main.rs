@@ -20,6 +20,7 @@ mod orchestrator;
 mod plan;
 mod receipt;
 mod receiver;
+mod rm;
 mod send;
 mod serve;
 mod server;

@@ -91,6 +91,11 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_name = "S", default_value_t = Seconds(KeepConfig::default().registered))]
     expire_assigned: Seconds,
 
+    /// A complete transaction is removed S seconds after it was closed, and after the start [default:
+    /// never]
+    #[arg(long, value_name = "S")]
+    expire_complete: Option<Seconds>,
+
     /// Bytes in a chunk, at most
     #[arg(long, value_name = "N", default_value_t = receiver::Config::default().max_chunk, value_parser = positive)]
     max_chunk: usize,
@@ -160,6 +165,7 @@ impl ReceiverArgs {
         config.rules.per_source = self.per_source;
         config.keep.unfinished = self.expire.0;
         config.keep.registered = self.expire_assigned.0;
+        config.keep.complete = self.expire_complete.map(|seconds| seconds.0);
         config.rules.transactions = self.transactions;
         config.shards = self.shards;
         config

@@ -158,7 +158,7 @@ impl ReceiverConfig {
     pub const MOST_SHARDS: usize = 64;
 }
 
-/// How long unfinished transactions are kept. Complete ones stay until somebody removes them.
+/// How long transactions are kept.
 ///
 /// Nothing is released before the server itself has run that long: calendars can be set, so their
 /// word alone is not enough to throw something away.
@@ -169,12 +169,22 @@ pub struct KeepConfig {
     pub unfinished: Duration,
     /// The same for one that our orchestrator announced. Default 24 h.
     pub registered: Duration,
+    /// A complete transaction is removed so long after its receipt. Default: never.
+    pub complete: Option<Duration>,
+}
+
+impl KeepConfig {
+    /// The shortest of them.
+    pub(crate) fn shortest(&self) -> Duration {
+        let unfinished = self.unfinished.min(self.registered);
+        self.complete.map_or(unfinished, |complete| complete.min(unfinished))
+    }
 }
 
 impl Default for KeepConfig {
     fn default() -> Self {
         let hour = Duration::from_secs(3600);
-        Self { unfinished: hour, registered: 24 * hour }
+        Self { unfinished: hour, registered: 24 * hour, complete: None }
     }
 }
 

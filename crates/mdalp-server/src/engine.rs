@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::error::ServerError;
 use crate::inbox::Inbox;
-use crate::keeper::{self, Outcome, Sealed};
+use crate::keeper::{self, Outcome, Sealed, Swept};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
 use crate::port::{Input, Port};
@@ -29,9 +29,7 @@ use tokio::time::timeout_at;
 /// Batches of intents read before the receivers get their turn.
 const BURST: usize = 8;
 const SECOND: Duration = Duration::from_secs(1);
-/// How often all transactions of the store are looked at if all were watched …
-const SWEEP: Duration = Duration::from_secs(600);
-/// … and if some were not.
+/// After what time all transactions of the store are looked at if some were not watched.
 const SWEEP_SOON: Duration = Duration::from_secs(60);
 /// What shutting down may take (F17: 5 s).
 const GRACE: Duration = Duration::from_millis(4_500);
@@ -228,7 +226,7 @@ impl Engine {
         }
         if let Some(side) = &mut self.receivers {
             side.machine.handle_timeout(now);
-            let interval = if side.lost_sight { SWEEP_SOON } else { SWEEP };
+            let interval = if side.lost_sight { side.sweep.min(SWEEP_SOON) } else { side.sweep };
             if !side.team.is_first() {
                 if std::mem::take(&mut side.lost_sight) {
                     side.team.tell_first(Letter::LostSight);
@@ -323,11 +321,17 @@ impl Engine {
                 Outcome::Nothing => {}
             },
             keeper::Reply::Sealed(asked, sealed) => self.sealed(now, &asked, sealed),
-            keeper::Reply::Swept { closed, released } => {
+            keeper::Reply::Swept(Swept { closed, expired, removed, more }) => {
                 for (tid, receipt) in closed {
                     self.closed(now, tid, &receipt);
                 }
-                for tid in released {
+                for tid in removed {
+                    self.log.removed(tid);
+                }
+                if let Some(side) = self.receivers.as_mut().filter(|_| more) {
+                    side.lost_sight = true;
+                }
+                for tid in expired {
                     self.expired += 1;
                     self.log.released(tid);
                     self.ended(now, tid);

@@ -27,6 +27,10 @@ const UNCLAIMED: Duration = Duration::from_secs(600);
 /// for two minutes; and a calendar that is set by less than [`Calendar::LEAP`] is still trusted.
 const LEAST_PATIENCE: Duration = Duration::from_secs(120).saturating_add(Calendar::LEAP);
 
+/// Complete transactions that one look removes at most: each takes a flush, and clients wait for the
+/// keeper.
+const REMOVED: usize = 256;
+
 /// What honest transactions have: a crowd of gaps hurries only those that have more.
 const FEW_RANGES: usize = 32;
 
@@ -47,7 +51,19 @@ pub(crate) enum Reply {
     Opened(Result<Opened, StoreError>),
     Inspected(TransactionId, Outcome),
     Sealed(SealAsked, Sealed),
-    Swept { closed: Vec<(TransactionId, Receipt)>, released: Vec<TransactionId> },
+    Swept(Swept),
+}
+
+/// What a look at all transactions led to.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) closed: Vec<(TransactionId, Receipt)>,
+    /// Released without ever having been whole …
+    pub(crate) expired: Vec<TransactionId>,
+    /// … and after they had been whole for long.
+    pub(crate) removed: Vec<TransactionId>,
+    /// There are more to remove.
+    pub(crate) more: bool,
 }
 
 /// What the store knows at the start.
@@ -101,10 +117,10 @@ pub(crate) fn spawn(
         Command::Sweep => {
             let now = wall();
             let swept = sweep(&*store, keep, quiet, now, calendar.trusted(now, started.elapsed()));
-            if matches!(&swept, Reply::Swept { released, .. } if !released.is_empty()) {
+            if !swept.expired.is_empty() || !swept.removed.is_empty() {
                 helper.iter().for_each(Helper::wake);
             }
-            swept
+            Reply::Swept(swept)
         }
     })
 }
@@ -226,7 +242,8 @@ fn close(store: &dyn Store, summary: &TransactionSummary) -> Outcome {
     }
 }
 
-/// Closes what is whole and was not noticed when it fell silent, and releases what is too old.
+/// Closes what is whole and was not noticed when it fell silent, and releases what is too old: what
+/// never became whole, and what has been for as long as is wanted.
 ///
 /// Nothing counts as silent for longer than `trusted`: how long the calendar is known to have run
 /// like a clock. When it was set to another year, nothing must be thrown away for that (F27).
@@ -236,8 +253,8 @@ fn sweep(
     quiet: Duration,
     now: UnixMillis,
     trusted: Duration,
-) -> Reply {
-    let (mut closed, mut released) = (Vec::new(), Vec::new());
+) -> Swept {
+    let mut swept = Swept::default();
     let crowding = store.crowding();
     for one in store.unfinished().unwrap_or_default() {
         let Some(last) = one.last_append.or(one.begun) else { continue };
@@ -251,14 +268,20 @@ fn sweep(
             && one.gapless
             && let Outcome::Closed(receipt) = inspect(store, one.tid)
         {
-            closed.push((one.tid, receipt));
+            swept.closed.push((one.tid, receipt));
         } else if silent.min(trusted) >= patience
             && store.release(one.tid, Release::Expired).is_ok()
         {
-            released.push(one.tid);
+            swept.expired.push(one.tid);
         }
     }
-    Reply::Swept { closed, released }
+    let old = keep.complete.filter(|patience| *patience <= trusted);
+    let old = old.map(|patience| UnixMillis(now.0.saturating_sub(patience.as_millis() as u64)));
+    let old = old.map(|time| store.complete_before(time).unwrap_or_default()).unwrap_or_default();
+    swept.more = old.len() > REMOVED;
+    let removed = |tid: &TransactionId| store.release(*tid, Release::Removed).is_ok();
+    swept.removed = old.into_iter().take(REMOVED).filter(removed).collect();
+    swept
 }
 
 /// How long a transaction with so many ranges may be silent: less than `patience` when the store has

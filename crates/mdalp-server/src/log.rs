@@ -75,6 +75,12 @@ impl Log {
         }
     }
 
+    pub(crate) fn removed(&mut self, tid: TransactionId) {
+        if self.may_speak() {
+            tracing::info!(%tid, "transaction removed, it was complete for long enough");
+        }
+    }
+
     pub(crate) fn unrecorded(&mut self, tid: TransactionId, error: StoreError) {
         if self.may_speak() {
             tracing::warn!(%tid, %error, "transaction was not recorded and is not assigned");

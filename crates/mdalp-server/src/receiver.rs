@@ -20,6 +20,7 @@ use mdalp_proto::wire::ChunkCrc;
 use mdalp_store::{AppendError, Appended, ReceiverName, Store};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Chunks that the store has not confirmed, in bytes of memory of all shards; more are dropped (F29).
@@ -28,6 +29,10 @@ const MAX_PENDING: usize = 8 << 20;
 const BURST: usize = 32;
 /// … and datagrams: a batch of joined ones can be 2,000.
 const BURST_DATAGRAMS: usize = 4096;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How often all transactions of the store are looked at, unless they are kept for less.
+const SWEEP: Duration = Duration::from_secs(600);
 
 /// Runs one receiver on each of `sockets` (see [`bind_receivers`](crate::bind_receivers)) until
 /// `shutdown` completes; then what was read is committed and acknowledged.
@@ -64,6 +69,8 @@ pub(crate) struct ReceiverSide {
     spare: Option<Batch>,
     under_way: usize,
     max_pending: usize,
+    /// How often all transactions of the store are looked at.
+    pub(crate) sweep: Duration,
     /// Transactions left the memory since the last sweep, or the store was crowded: it has to look for
     /// them.
     pub(crate) lost_sight: bool,
@@ -81,6 +88,7 @@ struct Parts {
     team: Team,
     open: Vec<TransactionId>,
     max_pending: usize,
+    sweep: Duration,
 }
 
 impl ReceiverSide {
@@ -121,8 +129,18 @@ impl ReceiverSide {
         for ((sockets, team), (writer, keeper)) in each.zip(writers.into_iter().zip(keepers)) {
             let open = open.iter().copied().filter(|tid| team.owns(*tid)).collect();
             let (observer, rules) = (observer.clone(), rules.clone());
-            let max_pending = MAX_PENDING / shards;
-            all.push(Parts { sockets, observer, rules, writer, keeper, team, open, max_pending });
+            let (max_pending, sweep) = (MAX_PENDING / shards, keep.shortest().clamp(SECOND, SWEEP));
+            all.push(Parts {
+                sockets,
+                observer,
+                rules,
+                writer,
+                keeper,
+                team,
+                open,
+                max_pending,
+                sweep,
+            });
         }
         let mut all = all.into_iter();
         let first = all.next().ok_or(ConfigError::Shards(0))?;
@@ -138,7 +156,8 @@ impl ReceiverSide {
     }
 
     fn of(parts: Parts) -> Result<Self, ServerError> {
-        let Parts { sockets, observer, rules, writer, keeper, team, open, max_pending } = parts;
+        let Parts { sockets, observer, rules, writer, keeper, team, open, max_pending, sweep } =
+            parts;
         let port = |socket| Port::new(socket, "receiver", observer.clone());
         Ok(Self {
             ports: sockets.into_iter().map(port).collect::<Result<_, _>>()?,
@@ -153,6 +172,7 @@ impl ReceiverSide {
             spare: Some(Batch::default()),
             under_way: 0,
             max_pending,
+            sweep,
             lost_sight: false,
             refusal: None,
         })

@@ -192,6 +192,8 @@ fn a_late_chunk_reopens<H: Harness>(harness: &mut H) {
     assert_eq!(store.close(TID, &first), Ok(()));
     assert_eq!(store.close(TID, &first), Ok(()));
     assert_eq!(state(&store), (State::Complete, Some(1)));
+    assert_eq!(store.complete_before(NOW), Ok(Vec::new()));
+    assert_eq!(store.complete_before(UnixMillis(NOW.0 + 1)), Ok(vec![TID]));
 
     let store = harness.restart(store);
     assert_eq!(state(&store), (State::Complete, Some(1)));
@@ -199,6 +201,7 @@ fn a_late_chunk_reopens<H: Harness>(harness: &mut H) {
     assert_eq!(state(&store), (State::Complete, Some(1)), "a duplicate changes nothing");
     assert_eq!(put(&store, TID, 1, b"late"), Ok(Appended::New));
     assert_eq!(state(&store), (State::Open, Some(1)));
+    assert_eq!(store.complete_before(UnixMillis(NOW.0 + 1)), Ok(Vec::new()));
     assert_eq!(store.close(TID, &first), Err(StoreError::Outdated));
 
     let store = harness.restart(store);

@@ -343,6 +343,10 @@ impl<D: Disk> Query for SegmentLog<D> {
         Ok(self.inner().catalog.unfinished())
     }
 
+    fn complete_before(&self, time: UnixMillis) -> Result<Vec<TransactionId>, ReadError> {
+        Ok(self.inner().catalog.complete_before(time))
+    }
+
     fn crowding(&self) -> Crowding {
         self.inner().catalog.crowd.of(&self.options.limits)
     }

@@ -74,6 +74,14 @@ pub trait Query: Send + Sync {
         Ok(all.iter().filter(|one| one.state == State::Open).map(Unfinished::from).collect())
     }
 
+    /// Those in [`State::Complete`] with a receipt from before `time`, by ascending id.
+    fn complete_before(&self, time: UnixMillis) -> Result<Vec<TransactionId>, ReadError> {
+        let old = |one: &TransactionSummary| {
+            one.state == State::Complete && one.receipt.is_some_and(|held| held.closed < time)
+        };
+        Ok(self.list()?.iter().filter(|one| old(one)).map(|one| one.tid).collect())
+    }
+
     /// How near the limits for unfinished transactions are; nothing if the engine has none.
     fn crowding(&self) -> Crowding {
         Crowding::default()

@@ -117,6 +117,28 @@ fn what_is_not_there_is_said_with_its_exit_code() {
 }
 
 #[test]
+fn transactions_are_removed_where_no_server_is_and_their_space_is_given_back() {
+    let net = Net::new();
+    let server = net.serve(&[]);
+    put(&client(), &net, &[(0, "zero")]);
+    let rm = |tids: &[&str]| run(mdalp(&["rm", "--data", &net.data()]).args(tids));
+    let locked = rm(&["77"]);
+    assert_eq!(locked.status.code(), Some(9));
+    assert!(text(&locked.stderr).contains("in use by another server"), "{}", text(&locked.stderr));
+    drop(server);
+    let unknown = rm(&["77", "78"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("has no transaction 78"), "{}", text(&unknown.stderr));
+    let get = || run(&mut mdalp(&["get", "77", "-o", "/dev/null", "--data", &net.data()]));
+    assert!(get().status.success());
+    let removed = rm(&["77"]);
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    assert_eq!(text(&removed.stderr), "1 transaction removed\n");
+    assert!(text(&get().stderr).contains("its chunks are not kept"));
+    assert_eq!(rm(&["77"]).status.code(), Some(2));
+}
+
+#[test]
 fn output_goes_through_links_and_into_devices_without_replacing_them() {
     let net = Net::new();
     let _server = net.serve(&[]);

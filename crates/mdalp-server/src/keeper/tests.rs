@@ -50,13 +50,10 @@ fn store_with(limits: Limits) -> SegmentLog<MemDisk> {
 }
 
 fn swept(store: &dyn Store, now: Duration, trusted: Duration) -> (Vec<u64>, Vec<u64>) {
-    let Reply::Swept { closed, released } =
-        sweep(store, KeepConfig::default(), QUIET, at(now), trusted)
-    else {
-        panic!("a sweep answers as one")
-    };
-    let closed = closed.into_iter().map(|(tid, _)| tid.0).collect();
-    (closed, released.into_iter().map(|tid| tid.0).collect())
+    let swept = sweep(store, KeepConfig::default(), QUIET, at(now), trusted);
+    assert!(swept.removed.is_empty() && !swept.more, "kept for ever by default");
+    let closed = swept.closed.into_iter().map(|(tid, _)| tid.0).collect();
+    (closed, swept.expired.into_iter().map(|tid| tid.0).collect())
 }
 
 #[test]
@@ -152,6 +149,31 @@ fn patience_shrinks_as_the_store_fills_and_not_below_what_is_safe() {
     assert_eq!([at(1000, 0), at(0, 1000), at(5000, 0)], [180; 3]);
     let full = Crowding { transactions: 1000, ranges: 1000 };
     assert_eq!(hurried(QUIET, 99, full), QUIET, "who asked for less gets it");
+}
+
+#[test]
+fn complete_transactions_are_removed_after_their_time_some_at_once() {
+    let store = store();
+    let count = REMOVED as u64 + 10;
+    let receipt = Receipt { revision: 1, bytes: 10, chunks: 1, ..Receipt::default() };
+    for n in 0..count {
+        let tid = TransactionId(100 + n);
+        append(&store, tid, &[0]);
+        store.close(tid, &Receipt { closed: at(Duration::from_secs(n)), ..receipt }).unwrap();
+    }
+    let keep = KeepConfig { complete: Some(HOUR), ..KeepConfig::default() };
+    let removed = |now, trusted| {
+        let swept = sweep(&store, keep, QUIET, at(now), trusted);
+        (swept.removed.len(), swept.more)
+    };
+    assert_eq!(removed(HOUR, 9 * HOUR), (0, false));
+    assert_eq!(removed(HOUR + Duration::from_secs(5), 9 * HOUR), (5, false));
+    // F27: a calendar that was set to another year throws nothing away.
+    assert_eq!(removed(9999 * HOUR, HOUR / 2), (0, false));
+    assert_eq!(removed(2 * HOUR, HOUR), (REMOVED, true));
+    assert_eq!(removed(2 * HOUR, HOUR), (count as usize - REMOVED - 5, false));
+    let state = |n| store.transaction(TransactionId(100 + n)).unwrap().unwrap().state;
+    assert!((0..count).all(|n| state(n) == State::Removed));
 }
 
 /// A store whose transactions another keeper closes just before this one does.

@@ -291,6 +291,14 @@ impl<F: DiskFile> Catalog<F> {
         .collect()
     }
 
+    pub(crate) fn complete_before(&self, time: UnixMillis) -> Vec<TransactionId> {
+        let old = |facts: &Facts| {
+            facts.state() == State::Complete
+                && facts.receipt.as_ref().is_some_and(|receipt| receipt.closed < time)
+        };
+        self.transactions.iter().filter(|(_, one)| old(&one.facts)).map(|(tid, _)| tid).collect()
+    }
+
     pub(crate) fn list(&self) -> Vec<TransactionSummary> {
         self.transactions
             .iter()
