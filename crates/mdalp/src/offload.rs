@@ -11,9 +11,10 @@ mod imp {
     use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage};
     use nix::sys::socket::{recvmsg, sendmsg, setsockopt, sockopt};
     use std::io::{self, IoSlice, IoSliceMut};
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::SocketAddr;
     use std::os::fd::AsRawFd;
     use tokio::io::Interest;
+    use tokio::net::UdpSocket;
 
     /// The most datagrams that may leave in one call.
     pub(crate) const MOST: usize = 64;
@@ -26,7 +27,7 @@ mod imp {
 
     /// Sends `bytes` as datagrams of `len` bytes each.
     pub(crate) async fn send(
-        socket: &tokio::net::UdpSocket,
+        socket: &UdpSocket,
         bytes: &[u8],
         len: u16,
         to: SocketAddr,
@@ -43,7 +44,7 @@ mod imp {
     /// What has come: its length in bytes, that of each datagram in it but perhaps the last, and from
     /// whom.
     pub(crate) fn try_recv(
-        socket: &tokio::net::UdpSocket,
+        socket: &UdpSocket,
         buffer: &mut [u8],
     ) -> io::Result<(usize, usize, SocketAddr)> {
         socket.try_io(Interest::READABLE, || {
@@ -71,14 +72,15 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use std::io;
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::SocketAddr;
+    use tokio::net::UdpSocket;
 
     pub(crate) const MOST: usize = 1;
 
     pub(crate) fn ask(_: &UdpSocket) {}
 
     pub(crate) async fn send(
-        socket: &tokio::net::UdpSocket,
+        socket: &UdpSocket,
         bytes: &[u8],
         _: u16,
         to: SocketAddr,
@@ -87,7 +89,7 @@ mod imp {
     }
 
     pub(crate) fn try_recv(
-        socket: &tokio::net::UdpSocket,
+        socket: &UdpSocket,
         buffer: &mut [u8],
     ) -> io::Result<(usize, usize, SocketAddr)> {
         socket.try_recv_from(buffer).map(|(len, from)| (len, len, from))

@@ -66,8 +66,13 @@ impl Inbox {
     }
 
     /// Replaces its content by what waits in `socket`.
-    fn fill(&mut self, socket: &UdpSocket) -> io::Result<Arrival> {
-        let (len, each, from) = offload::try_recv(socket, &mut self.bytes)?;
+    fn fill(&mut self, socket: &UdpSocket, joined: bool) -> io::Result<Arrival> {
+        let (len, each, from) = if joined {
+            offload::try_recv(socket, &mut self.bytes)?
+        } else {
+            let (len, from) = socket.try_recv_from(&mut self.bytes)?;
+            (len, len, from)
+        };
         (self.rest, self.each, self.from) = (0..len, each.max(1), from);
         Ok(self.first())
     }
@@ -80,6 +85,8 @@ pub(crate) struct Sockets {
     observer: Option<Observer>,
     /// Whether datagrams may leave together: until that was refused once.
     together: AtomicBool,
+    /// Whether datagrams may arrive together.
+    joined: AtomicBool,
 }
 
 impl Sockets {
@@ -89,7 +96,8 @@ impl Sockets {
         observer: Option<Observer>,
     ) -> Result<Self, SendError> {
         let together = AtomicBool::new(offload::MOST > 1);
-        let mut sockets = Self { v4: None, v6: None, observer, together };
+        let joined = AtomicBool::new(false);
+        let mut sockets = Self { v4: None, v6: None, observer, together, joined };
         sockets.ensure(peer)?;
         Ok(sockets)
     }
@@ -102,6 +110,12 @@ impl Sockets {
             *slot = Some(open(any).map_err(|e| SendError::socket("opening a UDP socket", e))?);
         }
         Ok(())
+    }
+
+    /// Lets datagrams arrive together. Only where peers send several: reading one costs a little more.
+    pub(crate) fn join(&self) {
+        [&self.v4, &self.v6].into_iter().flatten().for_each(offload::ask);
+        self.joined.store(true, Ordering::Relaxed);
     }
 
     /// Whether `addr` is one of these sockets themselves.
@@ -161,8 +175,9 @@ impl Sockets {
     pub(crate) fn try_recv(&self, inbox: &mut Inbox) -> Option<Arrival> {
         let mut sockets = [&self.v4, &self.v6].into_iter().flatten();
         let arrival = inbox.next().or_else(|| {
+            let joined = self.joined.load(Ordering::Relaxed);
             sockets.find_map(|socket| {
-                let datagram = inbox.fill(socket).ok();
+                let datagram = inbox.fill(socket, joined).ok();
                 datagram.or_else(|| refusals::next(socket).map(Arrival::Refused))
             })
         });
@@ -232,7 +247,6 @@ fn open(any: SocketAddr) -> io::Result<UdpSocket> {
     // Best effort: a smaller buffer costs retransmissions, nothing else.
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
     refusals::ask(&socket);
-    offload::ask(&socket);
     UdpSocket::from_std(socket)
 }
 
@@ -276,6 +290,7 @@ mod tests {
     async fn datagrams_that_arrive_together_are_taken_one_by_one() {
         for ip in ["127.0.0.1", "::1"] {
             let (sockets, peer) = pair(ip);
+            sockets.join();
             let others = Sockets::for_peer(peer.local_addr().unwrap(), None).unwrap();
             let to = SocketAddr::new(ip.parse().unwrap(), sockets.port());
             others.send(&numbered(9), LEN, to).await.unwrap();
@@ -353,6 +368,7 @@ mod tests {
         let (mut sockets, _peer) = pair("127.0.0.1");
         sockets.observer = Some(Observer::new(see));
         let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), sockets.port());
+        sockets.join();
         sockets.send(&numbered(3), LEN, to).await.unwrap();
         let mut inbox = Inbox::new();
         for _ in 0..3 {

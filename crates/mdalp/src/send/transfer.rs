@@ -55,6 +55,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         } else if let Some(digest) = self.digest {
             transfer.provide_digest(now, digest);
         }
+        if self.has_windows() {
+            sockets.join();
+        }
         let (mut hashing, mut bursts) = (self.start_hashing(), 0_usize);
         loop {
             while let Some(event) = transfer.poll_event() {
