@@ -4,7 +4,7 @@
 use mdalp_proto::ids::{ReceiverAddr, TransactionId};
 use mdalp_proto::orchestrator::{Config, Orchestrator};
 use mdalp_proto::time::Instant;
-use mdalp_proto::transfer::{Latency, Outcome, Plan, Target, Transfer, TransferConfig};
+use mdalp_proto::transfer::{Adaptive, Latency, Outcome, Plan, Target, Transfer, TransferConfig};
 use mdalp_proto::wire::encode_ack;
 use mdalp_sim::{run, swarm};
 use std::collections::BTreeMap;
@@ -17,18 +17,26 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// Chunks for each receiver.
 const CHUNKS: u64 = 50;
 const CHUNK: u64 = 100;
+/// Chunks for receivers with windows, as many of which may be in flight as TCP's first window has room
+/// for.
+const LARGE: u64 = 1200;
+const WINDOW: u16 = 256;
+const IN_FLIGHT: f64 = 12.0;
 
 pub(crate) fn print() -> Result<(), Box<dyn Error>> {
     println!("\n| client | |\n|---|---|");
     for lanes in [3, 64, 1000] {
         let start = crate::store::spent();
-        let elapsed = transfer(&mut machine(lanes))?;
+        let elapsed = transfer(&mut machine(lanes), |_| ROUND_TRIP)?;
         let cost = (crate::store::spent() - start) * 1e6 / (lanes * CHUNKS) as f64;
         let ratio = elapsed.as_secs_f64() / (ROUND_TRIP * CHUNKS as u32).as_secs_f64();
         println!(
             "| {lanes} classic receivers at 50 ms in virtual time: elapsed, × stop-and-wait; CPU \
              µs/chunk | {ratio:.3}; {cost:.2} |"
         );
+    }
+    for lanes in [3, 64, 1000] {
+        extended(lanes)?;
     }
     let each = held(1000 * 20, || (0..20).map(|_| machine(1000)).collect::<Vec<_>>())?;
     println!("| memory for each receiver of a transfer, bytes | {each:.0} |");
@@ -42,25 +50,48 @@ pub(crate) fn print() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Receivers with windows at ten distances between 20 and 110 ms, shares that follow the acks.
+fn extended(lanes: u64) -> Result<(), Box<dyn Error>> {
+    let trip = |lane: u64| Duration::from_millis(20 + 10 * (lane % 10));
+    let targets: Vec<_> = (0..lanes).map(|lane| target(lane, WINDOW)).collect();
+    let chunks = lanes * CHUNKS * 10;
+    let plan = Plan::new(TID, chunks * LARGE, LARGE as u16, &targets, &Adaptive);
+    let config = TransferConfig::default();
+    let mut machine = Transfer::new(Instant::ZERO, config, &plan, &targets, Box::new(Adaptive));
+    let start = crate::store::spent();
+    let elapsed = transfer(&mut machine, trip)?;
+    let cost = (crate::store::spent() - start) * 1e6 / chunks as f64;
+    // Full windows from the second round trip on, three chunks in the first.
+    let rate: f64 = (0..lanes).map(|lane| IN_FLIGHT / trip(lane).as_secs_f64()).sum();
+    let first = lanes as f64 * (IN_FLIGHT - 3.0);
+    let ideal = (chunks as f64 + first) / rate;
+    println!(
+        "| {lanes} extended receivers at 20 to 110 ms in virtual time, mode 3: elapsed, × the ideal \
+         dynamic split; CPU µs/chunk | {:.3}; {cost:.2} |",
+        elapsed.as_secs_f64() / ideal
+    );
+    Ok(())
+}
+
 fn addr(lane: u64) -> SocketAddr {
     (Ipv4Addr::from(0x0a00_0001 + lane as u32), 4650).into()
 }
 
+fn target(lane: u64, window: u16) -> Target {
+    Target { addr: ReceiverAddr(addr(lane)), latency: 1.0, window, crc: false, seal: false }
+}
+
 fn machine(lanes: u64) -> Transfer {
-    let target = |lane| Target {
-        addr: ReceiverAddr(addr(lane)),
-        latency: 1.0,
-        window: 1,
-        crc: false,
-        seal: false,
-    };
-    let targets: Vec<_> = (0..lanes).map(target).collect();
+    let targets: Vec<_> = (0..lanes).map(|lane| target(lane, 1)).collect();
     let plan = Plan::new(TID, lanes * CHUNKS * CHUNK, CHUNK as u16, &targets, &Latency);
     Transfer::new(Instant::ZERO, TransferConfig::default(), &plan, &targets, Box::new(Latency))
 }
 
 /// Runs it over paths that lose nothing.
-fn transfer(machine: &mut Transfer) -> Result<Duration, Box<dyn Error>> {
+fn transfer(
+    machine: &mut Transfer,
+    trip: impl Fn(u64) -> Duration,
+) -> Result<Duration, Box<dyn Error>> {
     let mut now = Instant::ZERO;
     let mut flying = BTreeMap::new();
     let mut serial = 0_u64;
@@ -69,7 +100,8 @@ fn transfer(machine: &mut Transfer) -> Result<Duration, Box<dyn Error>> {
             let mut ack = Vec::new();
             encode_ack(&mut ack, TID, transmit.seq, None);
             serial += 1;
-            flying.insert((now + ROUND_TRIP, serial), (transmit.to, ack));
+            let arrives = now + trip(transmit.lane as u64);
+            flying.insert((arrives, serial), (transmit.to, ack));
         }
         while machine.poll_event().is_some() {}
         match machine.outcome() {

@@ -68,7 +68,7 @@ pub(crate) struct Lane {
     flights: VecDeque<Flight>,
     /// Sent here and no longer in flight (lost, or another lane's now), with the CRC it was sent
     /// with: an ack from here still counts (invariant 26).
-    given_away: BTreeMap<u64, Option<ChunkCrc>>,
+    pub(crate) given_away: BTreeMap<u64, Option<ChunkCrc>>,
     acked: RangeSet,
     transmissions: u64,
     /// The newest transmission that was acknowledged: earlier ones are overtaken.
@@ -492,6 +492,6 @@ impl Lane {
     pub(crate) fn service_time(&self, now: Instant) -> Option<Duration> {
         let overdue = if self.flights.is_empty() { Duration::ZERO } else { now - self.busy_since };
         let heard = !self.acked.is_empty();
-        heard.then(|| self.service.unwrap_or(self.rtt.rto()).max(overdue))
+        heard.then(|| self.service.unwrap_or_else(|| self.rtt.rto()).max(overdue))
     }
 }

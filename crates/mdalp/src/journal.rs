@@ -2,7 +2,9 @@
 //!
 //! Text lines, each with a CRC-32C of its own: a torn or damaged line is a line that is not there,
 //! and at worst a chunk is sent twice. Acks are written before the next chunk leaves, so that
-//! kill -9 loses none; power loss may lose the last second's. Does not decide whether to resume.
+//! kill -9 loses none; power loss may lose the last second's. A journal that holds no more than that
+//! is not flushed at all: a small payload would wait longer for the disk than for the network. Does
+//! not decide whether to resume.
 
 use mdalp_proto::ids::SequenceNumber;
 use mdalp_proto::ranges::RangeSet;
@@ -64,6 +66,8 @@ pub(crate) struct Journal {
     saved: Saved,
     lines: String,
     grown: usize,
+    /// Since when there is something to lose; `None` if there was from the beginning.
+    young_since: Option<Instant>,
     synced: Instant,
 }
 
@@ -74,7 +78,8 @@ pub fn path_beside(payload: &Path) -> Option<PathBuf> {
     Some(payload.with_file_name(format!(".{name}.mdalp-journal")))
 }
 
-/// Reads a journal; `None` if there is none.
+/// Reads a journal; `None` if there is none, or no more of it than a power cut leaves of one that was
+/// not flushed: nothing, a part of its head, or zeros.
 ///
 /// # Errors
 /// If it cannot be read, or its head is damaged or of another version.
@@ -86,6 +91,9 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Saved>> {
         Err(error) => return Err(error),
     };
     let bad = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    if is_torn(&text) {
+        return Ok(None);
+    }
     let mut lines = text.split(|&byte| byte == b'\n').filter_map(checked);
     if lines.next() != Some(MAGIC) {
         return Err(bad("it is not a journal of this version"));
@@ -108,6 +116,11 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Saved>> {
         }
     }
     Ok(Some(Saved { header, acked, finished }))
+}
+
+fn is_torn(text: &[u8]) -> bool {
+    let head: Vec<_> = text.split_inclusive(|&byte| byte == b'\n').take(2).collect();
+    head.len() < 2 || !head[1].ends_with(b"\n") || head.iter().any(|line| line.contains(&0))
 }
 
 /// The text of a line whose CRC is right.
@@ -136,9 +149,28 @@ impl Journal {
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn create(path: PathBuf, saved: Saved) -> io::Result<Self> {
-        let file = write_whole(&path, &saved)?;
-        let synced = Instant::now();
-        Ok(Self { path, file, saved, lines: String::new(), grown: 0, synced })
+        let now = Instant::now();
+        let fresh = saved.acked.iter().all(RangeSet::is_empty);
+        let file = write_whole(&path, &saved, !fresh)?;
+        let young_since = fresh.then_some(now);
+        Ok(Self { path, file, saved, lines: String::new(), grown: 0, young_since, synced: now })
+    }
+
+    /// Whether it holds more at `now` than a power cut may cost.
+    fn is_precious(&self, now: Instant) -> bool {
+        self.young_since.is_none_or(|since| now - since >= SYNC_EVERY)
+    }
+
+    /// Writes all of it anew.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let flush = self.is_precious(now);
+        self.file = write_whole(&self.path, &self.saved, flush)?;
+        self.grown = 0;
+        if flush {
+            self.synced = now;
+        }
+        Ok(())
     }
 
     /// Notes an ack; [`Journal::flush`] writes it.
@@ -161,8 +193,7 @@ impl Journal {
         self.grown += self.lines.len();
         self.lines.clear();
         if self.grown > COMPACT_AFTER {
-            self.file = write_whole(&self.path, &self.saved)?;
-            (self.grown, self.synced) = (0, Instant::now());
+            self.rewrite()?;
         } else if self.synced.elapsed() >= SYNC_EVERY {
             self.synced = Instant::now();
             let file = self.file.try_clone()?;
@@ -179,13 +210,13 @@ impl Journal {
     /// If it cannot be written.
     pub(crate) fn finish(&mut self, verified: bool) -> io::Result<()> {
         self.saved.finished = Some(verified);
-        self.file = write_whole(&self.path, &self.saved)?;
-        Ok(())
+        self.rewrite()
     }
 }
 
-/// Writes a journal to a temporary file and puts it in place, so that there is always a whole one.
-fn write_whole(path: &Path, saved: &Saved) -> io::Result<File> {
+/// Writes a journal to a temporary file and puts it in place, so that there is always a whole one; after
+/// a power cut only if it was flushed.
+fn write_whole(path: &Path, saved: &Saved, flush: bool) -> io::Result<File> {
     let mut lines = String::new();
     push_line(&mut lines, MAGIC);
     push_line(&mut lines, &serde_json::to_string(&saved.header)?);
@@ -208,7 +239,9 @@ fn write_whole(path: &Path, saved: &Saved) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&temporary)?;
     file.write_all(lines.as_bytes())?;
-    file.sync_data()?;
+    if flush {
+        file.sync_data()?;
+    }
     std::fs::rename(&temporary, path)?;
     Ok(file)
 }
@@ -275,15 +308,53 @@ mod tests {
     fn f21_a_journal_cut_anywhere_claims_nothing_that_was_not_acknowledged() {
         let (_dir, path, bytes) = written();
         let whole = load(&path).unwrap().unwrap();
+        let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let head = newlines.map(|(at, _)| at + 1).nth(1).unwrap();
         for cut in 0..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();
-            // A head that is cut is an error; after it, there is what whole lines say.
-            if let Ok(Some(loaded)) = load(&path) {
-                for (some, all) in loaded.acked.iter().zip(&whole.acked) {
-                    assert!(some.iter().flatten().all(|seq| all.contains(seq)));
-                }
+            // A head that is cut is no journal; after it, there is what whole lines say.
+            let loaded = load(&path).unwrap();
+            assert_eq!(loaded.is_some(), cut >= head);
+            for (some, all) in loaded.iter().flat_map(|l| &l.acked).zip(&whole.acked) {
+                assert!(some.iter().flatten().all(|seq| all.contains(seq)));
             }
         }
+    }
+
+    #[test]
+    fn f21_what_a_power_cut_leaves_of_a_new_journal_counts_as_none() {
+        let (_dir, path, bytes) = written();
+        let blank = |range: std::ops::Range<usize>| {
+            let mut bytes = bytes.clone();
+            bytes[range].fill(0);
+            bytes
+        };
+        for left in [vec![], blank(0..bytes.len()), blank(0..20), blank(30..bytes.len())] {
+            std::fs::write(&path, left).unwrap();
+            assert_eq!(load(&path).unwrap(), None);
+        }
+        let mut damaged = bytes.clone();
+        damaged[0] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        assert!(load(&path).is_err(), "damage is not what a power cut leaves");
+        std::fs::write(&path, blank(bytes.len() - 5..bytes.len())).unwrap();
+        assert_eq!(
+            load(&path).unwrap().unwrap().acked[1].to_string(),
+            "60",
+            "its end alone is lost"
+        );
+    }
+
+    #[test]
+    fn only_a_journal_that_holds_more_than_a_second_is_flushed_when_it_is_written_whole() {
+        let (_dir, path, _) = written();
+        let new = Journal::create(path.clone(), saved()).unwrap();
+        let began = new.young_since.unwrap();
+        assert!(!new.is_precious(began) && new.is_precious(began + SYNC_EVERY));
+        let mut acked = vec![RangeSet::new(); 2];
+        acked[1].insert(60);
+        let resumed = Journal::create(path, Saved { acked, ..saved() }).unwrap();
+        assert!(resumed.is_precious(resumed.synced), "what an earlier send achieved is not risked");
     }
 
     proptest! {

@@ -51,11 +51,13 @@ mod imp {
             }
             _ => false,
         });
-        let to = message.address.filter(|_| refusal);
-        Ok(to.and_then(|to| {
-            let v4 = to.as_sockaddr_in().map(|to| SocketAddr::V4((*to).into()));
-            v4.or(to.as_sockaddr_in6().map(|to| SocketAddr::V6((*to).into())))
-        }))
+        Ok(message.address.filter(|_| refusal).and_then(address))
+    }
+
+    /// An address as the system gives it.
+    pub(crate) fn address(raw: SockaddrStorage) -> Option<SocketAddr> {
+        let v4 = raw.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+        v4.or(raw.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
     }
 }
 
@@ -73,4 +75,6 @@ mod imp {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub(crate) use imp::address;
 pub(crate) use imp::{INTEREST, ask, next};

@@ -6,22 +6,76 @@
 //! retransmission tells.
 
 use crate::error::SendError;
-use crate::refusals;
+use crate::{offload, refusals};
 use mdalp_proto::observe::{Datagram, Direction, Observer};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UdpSocket;
 
 /// Asked for, in bytes: acks of a thousand receivers at once fit.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// Large enough for any datagram, and for any that are joined, so that a truncated one is never taken
+/// for a whole one.
+const MAX_DATAGRAM: usize = 65_536;
+
 /// What came to a socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Arrival {
-    /// A datagram of this length.
-    Datagram(usize, SocketAddr),
+    /// A datagram, by its place in the inbox.
+    Datagram(Range<usize>, SocketAddr),
     /// Something that was sent to this peer found nobody.
     Refused(SocketAddr),
+}
+
+/// What was read at once: a datagram, or several of one length from one peer.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    /// Not yet taken out.
+    rest: Range<usize>,
+    /// The length of each datagram in it but perhaps the last.
+    each: usize,
+    from: SocketAddr,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        let from = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { bytes: vec![0; MAX_DATAGRAM], rest: 0..0, each: 0, from }
+    }
+
+    /// A datagram that is in it until the next one is asked for.
+    pub(crate) fn bytes(&self, datagram: Range<usize>) -> &[u8] {
+        &self.bytes[datagram]
+    }
+
+    /// Takes the next datagram out.
+    fn next(&mut self) -> Option<Arrival> {
+        (!self.rest.is_empty()).then(|| self.first())
+    }
+
+    /// The same if there may be one without bytes.
+    fn first(&mut self) -> Arrival {
+        let end = self.rest.end.min(self.rest.start + self.each);
+        let datagram = self.rest.start..end;
+        self.rest.start = end;
+        Arrival::Datagram(datagram, self.from)
+    }
+
+    /// Replaces its content by what waits in `socket`.
+    fn fill(&mut self, socket: &UdpSocket, joined: bool) -> io::Result<Arrival> {
+        let (len, each, from) = if joined {
+            offload::try_recv(socket, &mut self.bytes)?
+        } else {
+            let (len, from) = socket.try_recv_from(&mut self.bytes)?;
+            (len, len, from)
+        };
+        (self.rest, self.each, self.from) = (0..len, each.max(1), from);
+        Ok(self.first())
+    }
 }
 
 #[derive(Debug)]
@@ -29,6 +83,10 @@ pub(crate) struct Sockets {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
     observer: Option<Observer>,
+    /// Whether datagrams may leave together: until that was refused once.
+    together: AtomicBool,
+    /// Whether datagrams may arrive together.
+    joined: AtomicBool,
 }
 
 impl Sockets {
@@ -37,7 +95,9 @@ impl Sockets {
         peer: SocketAddr,
         observer: Option<Observer>,
     ) -> Result<Self, SendError> {
-        let mut sockets = Self { v4: None, v6: None, observer };
+        let together = AtomicBool::new(offload::MOST > 1);
+        let joined = AtomicBool::new(false);
+        let mut sockets = Self { v4: None, v6: None, observer, together, joined };
         sockets.ensure(peer)?;
         Ok(sockets)
     }
@@ -52,6 +112,12 @@ impl Sockets {
         Ok(())
     }
 
+    /// Lets datagrams arrive together. Only where peers send several: reading one costs a little more.
+    pub(crate) fn join(&self) {
+        [&self.v4, &self.v6].into_iter().flatten().for_each(offload::ask);
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
     /// Whether `addr` is one of these sockets themselves.
     pub(crate) fn is_own(&self, addr: SocketAddr) -> bool {
         let own =
@@ -59,48 +125,66 @@ impl Sockets {
         addr.ip().is_loopback() && [&self.v4, &self.v6].into_iter().flatten().any(own)
     }
 
-    /// Sends one datagram. What the network may recover from is no error: the chunk counts as
-    /// sent and lost.
-    pub(crate) async fn send(&self, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
+    /// Sends datagrams of `len` bytes each, at most [`offload::MOST`]: in one call if that is possible,
+    /// else one by one. What the network may recover from is no error: the chunk counts as sent and
+    /// lost.
+    pub(crate) async fn send(
+        &self,
+        bytes: &[u8],
+        len: usize,
+        to: SocketAddr,
+    ) -> Result<(), SendError> {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(socket) = socket else { return Ok(()) };
-        self.observe(Direction::Sent, to, datagram);
-        // Once more if it was told of another datagram's fate instead of sending this one.
-        for _ in 0..2 {
-            match socket.send_to(datagram, to).await {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(SendError::socket(format!("sending to {to}"), error));
+        let datagrams = || bytes.chunks(len.max(1));
+        datagrams().for_each(|datagram| self.observe(Direction::Sent, to, datagram));
+        if bytes.len() > len
+            && self.together.load(Ordering::Relaxed)
+            && let Ok(each) = u16::try_from(len)
+        {
+            match offload::send(socket, bytes, each, to).await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_forbidden(&error) => return Err(forbidden(to, error)),
+                // Or it was told of another datagram's fate, and sent nothing.
+                Err(error) if offload::is_refused(&error) => {
+                    self.together.store(false, Ordering::Relaxed);
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                _ => break,
+                Err(_) => {}
             }
+        }
+        for datagram in datagrams() {
+            send_one(socket, datagram, to).await?;
         }
         Ok(())
     }
 
     /// Waits for something to come to any socket.
-    pub(crate) async fn recv(&self, buffer: &mut [u8]) -> Arrival {
+    pub(crate) async fn recv(&self, inbox: &mut Inbox) -> Arrival {
         loop {
+            if let Some(arrival) = self.try_recv(inbox) {
+                return arrival;
+            }
             tokio::select! {
                 () = ready(self.v4.as_ref()) => {}
                 () = ready(self.v6.as_ref()) => {}
-            }
-            if let Some(arrival) = self.try_recv(buffer) {
-                return arrival;
             }
         }
     }
 
     /// What has already come, if anything.
-    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> Option<Arrival> {
+    pub(crate) fn try_recv(&self, inbox: &mut Inbox) -> Option<Arrival> {
         let mut sockets = [&self.v4, &self.v6].into_iter().flatten();
-        sockets.find_map(|socket| {
-            if let Ok((len, from)) = socket.try_recv_from(buffer) {
-                self.observe(Direction::Received, from, &buffer[..len]);
-                return Some(Arrival::Datagram(len, from));
-            }
-            refusals::next(socket).map(Arrival::Refused)
-        })
+        let arrival = inbox.next().or_else(|| {
+            let joined = self.joined.load(Ordering::Relaxed);
+            sockets.find_map(|socket| {
+                let datagram = inbox.fill(socket, joined).ok();
+                datagram.or_else(|| refusals::next(socket).map(Arrival::Refused))
+            })
+        });
+        if let Some(Arrival::Datagram(at, from)) = &arrival {
+            self.observe(Direction::Received, *from, inbox.bytes(at.clone()));
+        }
+        arrival
     }
 
     fn observe(&self, direction: Direction, peer: SocketAddr, bytes: &[u8]) {
@@ -130,6 +214,26 @@ fn any_ip(peer: SocketAddr) -> IpAddr {
     if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
+async fn send_one(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
+    // Once more if it was told of another datagram's fate instead of sending this one.
+    for _ in 0..2 {
+        match socket.send_to(datagram, to).await {
+            Err(error) if is_forbidden(&error) => return Err(forbidden(to, error)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn forbidden(to: SocketAddr, error: io::Error) -> SendError {
+    SendError::socket(format!("sending to {to}"), error)
+}
+
 async fn ready(socket: Option<&UdpSocket>) {
     match socket {
         Some(socket) if socket.ready(refusals::INTEREST).await.is_ok() => {}
@@ -144,4 +248,141 @@ fn open(any: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
     refusals::ask(&socket);
     UdpSocket::from_std(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    const LEN: usize = 40;
+
+    fn pair(ip: &str) -> (Sockets, std::net::UdpSocket) {
+        let peer = std::net::UdpSocket::bind((ip, 0)).unwrap();
+        (Sockets::for_peer(peer.local_addr().unwrap(), None).unwrap(), peer)
+    }
+
+    /// So many datagrams back to back, each with its number.
+    fn numbered(count: u8) -> Vec<u8> {
+        (0..count).flat_map(|n| [n; LEN]).collect()
+    }
+
+    fn assert_received(peer: &std::net::UdpSocket, count: u8) {
+        for n in 0..count {
+            let mut got = [0; 2 * LEN];
+            assert_eq!((peer.recv(&mut got).unwrap(), got[0]), (LEN, n));
+        }
+    }
+
+    #[tokio::test]
+    async fn datagrams_that_leave_together_arrive_one_by_one() {
+        for ip in ["127.0.0.1", "::1"] {
+            let (sockets, peer) = pair(ip);
+            let count = u8::try_from(offload::MOST).unwrap();
+            let to = peer.local_addr().unwrap();
+            sockets.send(&numbered(count), LEN, to).await.unwrap();
+            assert_received(&peer, count);
+            assert_eq!(sockets.together.load(Ordering::Relaxed), offload::MOST > 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn datagrams_that_arrive_together_are_taken_one_by_one() {
+        for ip in ["127.0.0.1", "::1"] {
+            let (sockets, peer) = pair(ip);
+            sockets.join();
+            let others = Sockets::for_peer(peer.local_addr().unwrap(), None).unwrap();
+            let to = SocketAddr::new(ip.parse().unwrap(), sockets.port());
+            others.send(&numbered(9), LEN, to).await.unwrap();
+            others.send(b"longer than the others, and no number is in it", 46, to).await.unwrap();
+            peer.send_to(b"", to).unwrap();
+            let mut inbox = Inbox::new();
+            for n in 0..11 {
+                let Arrival::Datagram(at, from) = sockets.recv(&mut inbox).await else { panic!() };
+                match (n, inbox.bytes(at)) {
+                    (0..9, bytes) => {
+                        assert_eq!((bytes, from.port()), (&[n; LEN][..], others.port()));
+                    }
+                    (9, bytes) => assert_eq!(bytes.len(), 46),
+                    (_, bytes) => assert_eq!((bytes, from), (&b""[..], peer.local_addr().unwrap())),
+                }
+            }
+            assert!(sockets.try_recv(&mut inbox).is_none());
+        }
+    }
+
+    /// A socket without checksums is one of those that Linux does not cut datagrams for.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn where_it_is_refused_datagrams_leave_one_by_one_from_then_on() {
+        use nix::sys::socket::setsockopt;
+        use nix::{libc, setsockopt_impl, sockopt_impl};
+        sockopt_impl!(NoCheck, SetOnly, libc::SOL_SOCKET, libc::SO_NO_CHECK, bool);
+        let (sockets, peer) = pair("127.0.0.1");
+        setsockopt(sockets.v4.as_ref().unwrap(), NoCheck, &true).unwrap();
+        for _ in 0..2 {
+            sockets.send(&numbered(5), LEN, peer.local_addr().unwrap()).await.unwrap();
+            assert_received(&peer, 5);
+            assert!(!sockets.together.load(Ordering::Relaxed));
+        }
+    }
+
+    /// A broadcast that nobody has allowed.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_the_system_forbids_is_an_error_alone_and_together() {
+        let to = SocketAddr::from(([255, 255, 255, 255], 9));
+        let sockets = Sockets::for_peer(to, None).unwrap();
+        for count in [1, 5] {
+            let error = sockets.send(&numbered(count), LEN, to).await.unwrap_err();
+            assert!(error.to_string().contains("sending to 255.255.255.255:9"), "{error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn f25_who_refuses_datagrams_that_left_together_is_known_and_the_next_are_sent() {
+        for ip in ["127.0.0.1", "::1"] {
+            let (sockets, peer) = pair(ip);
+            let closed = {
+                let gone = std::net::UdpSocket::bind((ip, 0)).unwrap();
+                gone.local_addr().unwrap()
+            };
+            sockets.send(&numbered(5), LEN, closed).await.unwrap();
+            let to = peer.local_addr().unwrap();
+            sockets.send(&numbered(5), LEN, to).await.unwrap();
+            assert_received(&peer, 5);
+            let arrival = sockets.recv(&mut Inbox::new()).await;
+            assert!(matches!(arrival, Arrival::Refused(by) if by == closed), "{arrival:?}");
+            assert!(sockets.together.load(Ordering::Relaxed), "a refusal says nothing about that");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_sees_each_datagram() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::clone(&seen);
+        let see = move |datagram: &Datagram<'_>| {
+            shown.lock().unwrap().push((datagram.direction, datagram.bytes.to_vec()));
+        };
+        let (mut sockets, _peer) = pair("127.0.0.1");
+        sockets.observer = Some(Observer::new(see));
+        let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), sockets.port());
+        sockets.join();
+        sockets.send(&numbered(3), LEN, to).await.unwrap();
+        let mut inbox = Inbox::new();
+        for _ in 0..3 {
+            sockets.recv(&mut inbox).await;
+        }
+        let each = |direction| (0..3).map(move |n| (direction, vec![n; LEN]));
+        let expected: Vec<_> = each(Direction::Sent).chain(each(Direction::Received)).collect();
+        assert_eq!(*seen.lock().unwrap(), expected);
+    }
+
+    impl Sockets {
+        /// That of the only socket.
+        fn port(&self) -> u16 {
+            self.v4.as_ref().or(self.v6.as_ref()).unwrap().local_addr().unwrap().port()
+        }
+    }
 }

@@ -89,6 +89,20 @@ fn f21_a_changed_file_is_sent_anew_with_resume_only_if_the_earlier_send_was_fini
 }
 
 #[test]
+fn f21_resume_takes_a_journal_that_a_power_cut_emptied_for_none() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let file = net.file("payload", &payload(500));
+    let journal = mdalp::journal_beside(file.as_ref()).unwrap();
+    std::fs::write(&journal, b"").unwrap();
+    let sent = run(&mut net.client(&file, &["--resume", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let events = json_lines(&sent.stdout);
+    assert!(events.iter().all(|event| event["type"] != "resume" && event["type"] != "warning"));
+    assert_ne!(std::fs::metadata(&journal).unwrap().len(), 0);
+}
+
+#[test]
 fn a_dry_run_sends_nothing() {
     let net = Net::new();
     let _server = net.serve(&[]);

@@ -7,8 +7,15 @@ use super::{Event, LaneState, LaneView, Move, MoveReason, Transfer};
 use crate::ranges::RangeSet;
 use crate::split::byte_shares;
 use crate::time::Instant;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// The policy looks at all lanes at once. Each input pays for so many, so that it costs no more among a
+/// thousand receivers than among these: with more, the policy is asked less often.
+const PAID: usize = 32;
+/// How long it waits at most until it is asked again when an input did not pay for all.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Refusals that make a receiver suspect, and over how long they must come (F25).
 const REFUSALS: (u32, Duration) = (3, Duration::from_secs(2));
@@ -21,6 +28,26 @@ pub(super) struct LaneExtra {
     pub(super) next_probe: Instant,
     pub(super) refusals: u32,
     first_refusal: Instant,
+}
+
+/// When the policy was asked last, and when it is asked again.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    at: Instant,
+    /// Lanes that were paid for since.
+    paid: usize,
+    /// It was not asked since although something happened.
+    postponed: bool,
+    /// The policy wanted a move that could not be made.
+    stuck: bool,
+    /// What the policy said about when to ask it again, if it need not say so each time.
+    due: Cell<Option<Instant>>,
+}
+
+impl Asking {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { at: now, ..Self::default() }
+    }
 }
 
 impl Transfer {
@@ -53,6 +80,7 @@ impl Transfer {
         let Some(last) = missing.last() else { return };
         let send = self.lanes[at].probe(|seq| !acked.contains(seq), last);
         self.shared = true;
+        self.sent_twice.insert(send.seq.0);
         self.transmit(at, send);
     }
 
@@ -155,8 +183,16 @@ impl Transfer {
         parts
     }
 
-    fn hand_over(&mut self, now: Instant, what: Move, chunks: &RangeSet) {
+    pub(super) fn hand_over(&mut self, now: Instant, what: Move, chunks: &RangeSet) {
         if !chunks.is_empty() {
+            if matches!(what.reason, MoveReason::Idle | MoveReason::Returned) {
+                // Of what was queued only that was ever sent which counts as lost.
+                let lost = self.lanes[what.from].given_away.keys();
+                let lost = lost.filter(|seq| chunks.contains(**seq)).map(|&seq| seq..=seq);
+                self.sent_twice.union_with(&lost.collect());
+            } else {
+                self.sent_twice.union_with(chunks);
+            }
             self.lanes[what.to].assign(chunks);
             self.shared = true;
             self.events.push_back(Event::Moved { what });
@@ -180,16 +216,27 @@ impl Transfer {
 
     /// Lets the policy move chunks, as long as it finds something to improve.
     pub(super) fn rebalance(&mut self, now: Instant) {
-        self.last_event = now;
-        self.stuck = false;
         self.note_changes();
+        let lanes = self.lanes.len();
+        let paid = lanes.min(self.asking.paid + PAID);
         if !self.may_rebalance() {
+            self.asking = Asking { paid, ..Asking::new(now) };
             return;
         }
+        if paid < lanes && now < self.rebalance_at() {
+            (self.asking.paid, self.asking.postponed) = (paid, true);
+            return;
+        }
+        self.asking = Asking::new(now);
+        let mut view = self.views(now);
         // Each round gives an idle lane work, so that there are at most as many rounds as lanes.
-        for _ in 0..self.lanes.len() {
-            let view: Vec<LaneView> = (0..self.lanes.len()).map(|at| self.view(now, at)).collect();
-            let Some(what) = self.policy.rebalance(&view) else { return };
+        for _ in 0..lanes {
+            let Some(what) = self.policy.rebalance(&view) else {
+                if lanes > PAID {
+                    self.asking.due.set(Some(self.due(&view)));
+                }
+                return;
+            };
             let copies = self.acked.len() > 1;
             let chunks = if what.chunks == 0 {
                 // To each receiver once: passed around, a chunk would be sent again and again in an
@@ -210,12 +257,19 @@ impl Transfer {
                 }
             };
             if chunks.is_empty() {
-                self.stuck = true;
+                self.asking.stuck = true;
                 return;
             }
             let what = Move { chunks: chunks.len(), ..what };
             self.hand_over(now, what, &chunks);
+            for at in [what.from, what.to] {
+                view[at] = self.view(now, at);
+            }
         }
+    }
+
+    fn views(&self, now: Instant) -> Vec<LaneView> {
+        (0..self.lanes.len()).map(|at| self.view(now, at)).collect()
     }
 
     fn view(&self, now: Instant, at: usize) -> LaneView {
@@ -234,14 +288,22 @@ impl Transfer {
     }
 
     /// When the policy might find something to improve although nothing else happens.
-    pub(super) fn rebalance_at(&self) -> Option<Instant> {
+    pub(super) fn rebalance_at(&self) -> Instant {
         if !self.may_rebalance() {
-            return None;
+            return Instant::NEVER;
         }
-        let at = self.last_event;
-        let view: Vec<LaneView> = (0..self.lanes.len()).map(|lane| self.view(at, lane)).collect();
+        let known = self.asking.due.get();
+        let due = known.unwrap_or_else(|| self.due(&self.views(self.asking.at)));
+        if self.lanes.len() > PAID {
+            self.asking.due.set(Some(due));
+        }
+        if self.asking.postponed { due.min(self.asking.at + PATIENCE) } else { due }
+    }
+
+    fn due(&self, view: &[LaneView]) -> Instant {
         // Never at once: a move that cannot be made must not keep the timer due.
-        let least = if self.stuck { self.config.rto.max } else { self.config.rto.min };
-        self.policy.due_in(&view).map(|wait| at + wait.max(least))
+        let least = if self.asking.stuck { self.config.rto.max } else { self.config.rto.min };
+        let wait = self.policy.due_in(view);
+        wait.map_or(Instant::NEVER, |wait| self.asking.at + wait.max(least))
     }
 }

@@ -21,7 +21,7 @@ use crate::ranges::RangeSet;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, Message, decode, encode_data_header};
 use agenda::{Agenda, Lanes};
-use balance::LaneExtra;
+use balance::{Asking, LaneExtra};
 use seal::Sealing;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -48,11 +48,12 @@ pub struct Transfer {
     acked_bytes: u64,
     /// Whether two lanes may have the same chunk: never, before one has moved.
     shared: bool,
+    /// The chunks that two lanes may have, or that one has and another may acknowledge; with several
+    /// copies, any.
+    sent_twice: RangeSet,
     sealing: Sealing,
     last_progress: Instant,
-    last_event: Instant,
-    /// The policy wanted a move that could not be made.
-    stuck: bool,
+    asking: Asking,
     outbox: VecDeque<Transmit>,
     events: VecDeque<Event>,
     outcome: Option<Outcome>,
@@ -108,10 +109,10 @@ impl Transfer {
             acked: vec![RangeSet::new(); copies],
             acked_bytes: 0,
             shared: copies > 1,
+            sent_twice: RangeSet::new(),
             sealing: Sealing::default(),
             last_progress: now,
-            last_event: now,
-            stuck: false,
+            asking: Asking::new(now),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             outcome: None,
@@ -197,7 +198,8 @@ impl Transfer {
             self.events.push_back(Event::Acked { lane: at, seq, bytes, rtt });
         }
         self.lanes[at].cancel(seq.0);
-        if self.shared && self.is_acked(seq.0) {
+        let elsewhere = self.acked.len() > 1 || self.sent_twice.contains(seq.0);
+        if elsewhere && self.is_acked(seq.0) {
             // Whoever else has it, queued or in flight, need not send it.
             for other in 0..self.lanes.len() {
                 if self.lanes[other].sends(seq.0) {
@@ -368,7 +370,7 @@ impl Transfer {
         }
         let mut next = self.last_progress + self.config.fail_after;
         next = next.min(self.sealing.next_at().unwrap_or(Instant::NEVER));
-        next = next.min(self.rebalance_at().unwrap_or(Instant::NEVER));
+        next = next.min(self.rebalance_at());
         next = next.min(self.config.deadline.unwrap_or(Instant::NEVER));
         Some(next.min(self.agenda.next()))
     }

@@ -29,6 +29,8 @@ pub(super) struct Sealing {
     digest: Option<[u8; 32]>,
     question: Option<Question>,
     early: Early,
+    /// Who had not sent everything when that was asked last: asked first, so that the others seldom are.
+    unsent: usize,
     repairs: u32,
     doubts: u32,
 }
@@ -106,7 +108,13 @@ impl Transfer {
             && self.sealing.repairs == 0
             && self.acked.len() == 1
             && self.outcome.is_none();
-        if !may || !self.lanes.iter().all(|lane| lane.can_seal && lane.has_sent_all_once()) {
+        if !may {
+            return;
+        }
+        let (count, first) = (self.lanes.len(), self.sealing.unsent);
+        let has_sent = |at: usize| self.lanes[at].can_seal && self.lanes[at].has_sent_all_once();
+        if let Some(at) = (0..count).map(|n| (first + n) % count).find(|&at| !has_sent(at)) {
+            self.sealing.unsent = at;
             return;
         }
         // The farthest, so that the question arrives last; the last of several that are as far.

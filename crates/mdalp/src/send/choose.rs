@@ -138,6 +138,11 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         self.receivers.iter().all(|r| r.caps.window.is_some() || r.caps.crc || r.caps.seal)
     }
 
+    /// Whether somebody may acknowledge several chunks at once.
+    pub(super) fn has_windows(&self) -> bool {
+        self.receivers.iter().any(|r| r.caps.window.is_some_and(|window| window > 1))
+    }
+
     /// Whether somebody may be asked whether the payload is whole.
     pub(super) fn can_verify(&self) -> bool {
         self.receivers.iter().any(|r| r.caps.seal)

@@ -4,6 +4,7 @@
 //! their events to the caller. Decides nothing about the protocol.
 
 mod choose;
+mod departures;
 mod report;
 mod resume;
 mod transfer;
@@ -14,7 +15,7 @@ use crate::event::{Event, Kind, Report};
 use crate::journal::Journal;
 use crate::options::Options;
 use crate::payload::Payload;
-use crate::sockets::{Arrival, Sockets};
+use crate::sockets::{Arrival, Inbox, Sockets};
 use choose::Receiver;
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
@@ -25,9 +26,6 @@ use resume::Achieved;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-
-/// Large enough for any datagram, so that a truncated one is never taken for a whole one.
-const MAX_DATAGRAM: usize = 65_536;
 
 /// Sends `payload` through the orchestrator at `host` (an address or a name) and `port`.
 ///
@@ -42,23 +40,7 @@ pub async fn send(
     interrupt: impl Future<Output = Interrupt>,
     on_event: impl FnMut(&Event),
 ) -> Report {
-    let mut session = Session {
-        clock: Clock::start(),
-        payload,
-        options,
-        on_event,
-        tid: None,
-        receivers: Vec::new(),
-        transfer: None,
-        assigned_at: None,
-        last_ack_at: None,
-        digest: None,
-        named: format!("{host}:{port}"),
-        chunk_bytes: 0,
-        journal: None,
-        achieved: None,
-        buffer: vec![0; MAX_DATAGRAM],
-    };
+    let mut session = Session::new(payload, options, on_event, format!("{host}:{port}"));
     session.emit(Kind::Start {
         // An IPv6 address needs brackets before a port.
         orchestrator: host.parse::<Ipv6Addr>().map_or_else(
@@ -96,7 +78,29 @@ struct Session<'a, F> {
     journal: Option<Journal>,
     /// What an earlier send achieved, if that was all.
     achieved: Option<Achieved>,
-    buffer: Vec<u8>,
+    inbox: Inbox,
+}
+
+impl<'a, F: FnMut(&Event)> Session<'a, F> {
+    fn new(payload: &'a Payload, options: &'a Options, on_event: F, named: String) -> Self {
+        Self {
+            clock: Clock::start(),
+            payload,
+            options,
+            on_event,
+            tid: None,
+            receivers: Vec::new(),
+            transfer: None,
+            assigned_at: None,
+            last_ack_at: None,
+            digest: None,
+            named,
+            chunk_bytes: 0,
+            journal: None,
+            achieved: None,
+            inbox: Inbox::new(),
+        }
+    }
 }
 
 impl<F: FnMut(&Event)> Session<'_, F> {
@@ -187,7 +191,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         loop {
             while let Some(to) = intent.poll_transmit(&mut datagram) {
                 self.trace("sent", to, &datagram);
-                sockets.send(&datagram, to).await?;
+                sockets.send(&datagram, datagram.len(), to).await?;
                 datagram.clear();
             }
             if let Some(result) = intent.poll_event() {
@@ -211,12 +215,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             let next = intent.poll_timeout().unwrap_or(self.clock.now());
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
-                received = sockets.recv(&mut self.buffer) => Some(received),
+                received = sockets.recv(&mut self.inbox) => Some(received),
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             let now = self.clock.now();
-            if let Some(Arrival::Datagram(len, from)) = received {
-                let bytes = self.buffer[..len].to_vec();
+            if let Some(Arrival::Datagram(at, from)) = received {
+                let bytes = self.inbox.bytes(at).to_vec();
                 self.trace("received", from, &bytes);
                 intent.handle_datagram(now, from, &bytes);
             } else {

@@ -50,11 +50,13 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     ) -> Result<(), SendError> {
         let now = self.clock.now();
         let mut due = Reminders { progress: now + PROGRESS_EVERY, silence: now + SILENCE };
-        let (mut data, mut datagram) = (Vec::new(), Vec::new());
         if self.wants_digest() && self.payload.len() <= HASHED_FIRST {
             self.note_digest(transfer, self.payload.blake3())?;
         } else if let Some(digest) = self.digest {
             transfer.provide_digest(now, digest);
+        }
+        if self.has_windows() {
+            sockets.join();
         }
         let (mut hashing, mut bursts) = (self.start_hashing(), 0_usize);
         loop {
@@ -71,23 +73,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 }
                 return Ok(());
             }
-            while let Some(transmit) = transfer.poll_transmit() {
-                let length = transmit.range.end - transmit.range.start;
-                data.resize(usize::try_from(length).unwrap_or(0), 0);
-                self.payload.read_at(transmit.range.start, &mut data).map_err(|source| {
-                    let (name, offset) = (self.payload.name().to_owned(), transmit.range.start);
-                    SendError::Payload { name, offset, source }
-                })?;
-                datagram.clear();
-                transfer.encode(&transmit, &data, &mut datagram);
-                self.trace("sent", transmit.to, &datagram);
-                sockets.send(&datagram, transmit.to).await?;
-            }
+            self.send_all(transfer, sockets).await?;
             let next = transfer.poll_timeout().unwrap_or(self.clock.now());
             let next = next.min(due.progress).min(due.silence);
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
-                received = sockets.recv(&mut self.buffer) => Some(received),
+                received = sockets.recv(&mut self.inbox) => Some(received),
                 hashed = finished(&mut hashing) => {
                     self.note_digest(transfer, hashed)?;
                     hashing = None;
@@ -140,16 +131,16 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         mut received: Option<Arrival>,
     ) -> bool {
         for _ in 0..BURST {
-            received = received.or_else(|| sockets.try_recv(&mut self.buffer));
+            received = received.or_else(|| sockets.try_recv(&mut self.inbox));
             match received.take() {
                 None => return true,
                 Some(Arrival::Refused(by)) => transfer.handle_unreachable(self.clock.now(), by),
-                Some(Arrival::Datagram(len, from)) => {
+                Some(Arrival::Datagram(at, from)) => {
                     if self.options.datagrams {
-                        let bytes = self.buffer[..len].to_vec();
+                        let bytes = self.inbox.bytes(at.clone()).to_vec();
                         self.trace("received", from, &bytes);
                     }
-                    transfer.handle_datagram(self.clock.now(), from, &self.buffer[..len]);
+                    transfer.handle_datagram(self.clock.now(), from, self.inbox.bytes(at));
                 }
             }
         }

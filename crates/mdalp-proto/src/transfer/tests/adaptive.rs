@@ -113,3 +113,74 @@ fn one_that_is_late_itself_is_no_reason_to_look_again_soon() {
     // What it would take grows as fast as what the other has waited: that is never caught up.
     assert_eq!(due(Some(ms(900)), Some(ms(900))), None);
 }
+
+/// [`Adaptive`], and how often it was asked.
+#[derive(Debug)]
+struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Policy for Counted {
+    fn name(&self) -> &'static str {
+        Adaptive.name()
+    }
+
+    fn plan(&self, payload: u64, chunk: u16, latencies: &[f64]) -> Vec<u64> {
+        Adaptive.plan(payload, chunk, latencies)
+    }
+
+    fn rebalance(&mut self, lanes: &[LaneView]) -> Option<Move> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Adaptive.rebalance(lanes)
+    }
+
+    fn due_in(&self, lanes: &[LaneView]) -> Option<Duration> {
+        Adaptive.due_in(lanes)
+    }
+}
+
+#[test]
+fn among_many_receivers_shares_follow_the_acks_although_not_each_ack_has_the_policy_look() {
+    let script = |lane: u64| steady(if lane.is_multiple_of(10) { 400 } else { 40 + lane % 10 });
+    let scripts = (0..250).map(script).collect();
+    let asked = std::sync::Arc::default();
+    let policy = Box::new(Counted(std::sync::Arc::clone(&asked)));
+    let (config, chunks) = (TransferConfig::default(), 250 * 20);
+    let mut net = Net::with(chunks * 100, scripts, policy, config, 4);
+    let start = net.now;
+    assert!(matches!(net.run(), Outcome::Complete { .. }));
+    let moves = net.events.iter().filter(|(_, event)| matches!(event, Event::Moved { .. })).count();
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    // An ack pays for an eighth of a look; after a move there is another one.
+    let timers = usize::try_from((net.now - start).as_millis()).unwrap() + 1;
+    assert!(asked <= usize::try_from(chunks).unwrap() / 7 + moves + timers, "{asked}, {moves}");
+    // Alone, the slow ones would need 2,000 ms.
+    assert!(moves > 0 && net.now - start < ms(900), "{:?}", net.now - start);
+}
+
+#[test]
+fn the_late_ack_of_a_chunk_that_counted_as_lost_and_moved_cancels_it_elsewhere() {
+    let target = |at| Target {
+        addr: ReceiverAddr(addr(at)),
+        latency: 1.0,
+        window: 8,
+        crc: false,
+        seal: false,
+    };
+    let now = Instant::from_millis(1000);
+    let targets: Vec<_> = (0..2).map(target).collect();
+    let plan = Plan::new(net::TID, 4000, 100, &targets, &Adaptive);
+    let config = TransferConfig::default();
+    let mut transfer = Transfer::new(now, config, &plan, &targets, Box::new(Adaptive));
+    // Chunk 5 was sent by the first, counts as lost, and is queued there.
+    let lane = &mut transfer.lanes[0];
+    while lane.next_send(now, |_| 100).is_some() {}
+    lane.given_away.insert(5, None);
+    let what = Move { from: 0, to: 1, chunks: 1, reason: MoveReason::Idle };
+    let chunks = [5..=5].into_iter().collect();
+    transfer.lanes[0].drop_queued(&chunks);
+    transfer.hand_over(now, what, &chunks);
+    assert!(transfer.lanes[1].sends(5));
+    let mut ack = Vec::new();
+    crate::wire::encode_ack(&mut ack, net::TID, SequenceNumber(5), None);
+    transfer.handle_datagram(now + ms(10), addr(0), &ack);
+    assert!(!transfer.lanes[1].sends(5) && transfer.is_acked(5));
+}
