@@ -57,8 +57,10 @@ impl RealDisk {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(ending));
-            numbers.extend(stem.and_then(|digits| digits.parse::<u64>().ok()));
+            let Some(name) = name.to_str() else { continue };
+            let number = name.strip_suffix(ending).and_then(|digits| digits.parse::<u64>().ok());
+            // "7", "+7" and "0000000007" are one number and three names; one of these is ours.
+            numbers.extend(number.filter(|number| format!("{number:010}{ending}") == name));
         }
         numbers.sort_unstable();
         Ok(numbers)

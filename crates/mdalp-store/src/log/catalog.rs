@@ -134,11 +134,20 @@ pub(super) struct Segment<F> {
     pub(super) damage: Vec<Damage>,
     /// Rewriting it failed: it stays as it is until the log is opened anew.
     pub(super) given_up: bool,
+    /// What it must keep may be less than when that was looked up last.
+    pub(super) less_needed: bool,
 }
 
 impl<F: DiskFile> Segment<F> {
     pub(super) fn new(file: Arc<F>, id: SegmentId) -> Self {
-        Self { file, id, parts: BTreeMap::new(), damage: Vec::new(), given_up: false }
+        Self {
+            file,
+            id,
+            parts: BTreeMap::new(),
+            damage: Vec::new(),
+            given_up: false,
+            less_needed: true,
+        }
     }
 
     /// From now on the index is on disk; the facts stay until they are [`forget`](Self::forget)ed.
@@ -223,6 +232,16 @@ impl<F: DiskFile> Catalog<F> {
         self.transactions.get(tid).map_or(Need::Nothing, |transaction| transaction.need(number))
     }
 
+    /// A transaction was released.
+    pub(super) fn less_is_needed_of(&mut self, tid: TransactionId) {
+        let Some(transaction) = self.transactions.get(tid) else { return };
+        for number in &transaction.segments {
+            if let Some(segment) = self.segments.get_mut(number) {
+                segment.less_needed = true;
+            }
+        }
+    }
+
     /// Drops a segment that was removed; what is left of it is for the caller to drop where nobody
     /// waits.
     pub(super) fn forget(&mut self, number: u64) -> Option<Segment<F>> {
@@ -248,6 +267,12 @@ impl<F: DiskFile> Catalog<F> {
     fn leave(&mut self, number: u64, tid: TransactionId) {
         let Some(transaction) = self.transactions.get_mut(tid) else { return };
         transaction.segments.retain(|&other| other != number);
+        if let [last] = transaction.segments[..]
+            && let Some(segment) = self.segments.get_mut(&last)
+        {
+            // It need not tell any more that this was released.
+            segment.less_needed = true;
+        }
         if transaction.segments.is_empty() {
             self.crowd.leave(&transaction.facts);
             self.transactions.remove(tid);

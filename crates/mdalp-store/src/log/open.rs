@@ -3,7 +3,7 @@
 //! Opening twice gives the same as opening once, and a crash in between changes nothing: the only bytes
 //! written are identical ones, zeros over a torn tail, and footers. Drafts that a crash left are removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
@@ -100,15 +100,26 @@ pub(crate) fn load_read_only<D: Disk>(
 ) -> Result<(Catalog<D::File>, Vec<Damage>), OpenError> {
     let mut catalog = Catalog::new();
     let mut damage = Vec::new();
-    let numbers = disk.list().map_err(failed("listing the data directory"))?;
+    // Twice: where names move while a directory is listed, one of a file that is replaced meanwhile may
+    // be missing.
+    let mut numbers = BTreeSet::new();
+    for _ in 0..2 {
+        numbers.extend(disk.list().map_err(failed("listing the data directory"))?);
+    }
+    let numbers: Vec<u64> = numbers.into_iter().collect();
     let store = store_of(disk, &numbers);
-    for number in numbers {
-        let file = match disk.open(number, Access::Read) {
-            Ok(file) => file,
+    // All before any is read, the newest first: a release outlives what it releases, so whoever has a
+    // transaction's chunks must have looked for its release before.
+    let mut files = Vec::new();
+    for number in numbers.into_iter().rev() {
+        match disk.open(number, Access::Read) {
+            Ok(file) => files.push((number, file)),
             // Removed since it was listed: nothing in it was needed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("opening a segment")(error)),
-        };
+        }
+    }
+    for (number, file) in files.into_iter().rev() {
         let Identified::Segment(file, id) = identify(file, number, store, &mut damage)? else {
             continue;
         };

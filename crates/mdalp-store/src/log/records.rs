@@ -133,6 +133,7 @@ impl<D: Disk> SegmentLog<D> {
         let body = [release_byte(why)];
         self.record(inner, Header::of(kind::RELEASE, 0, tid.0, 0, &body), &body)?;
         inner.note(tid, |facts| facts.release = Some(why));
+        inner.catalog.less_is_needed_of(tid);
         Ok(())
     }
 }

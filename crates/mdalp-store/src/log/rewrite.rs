@@ -68,10 +68,13 @@ impl Sizes {
 
 impl<F: DiskFile> Inner<F> {
     /// What a segment is to be replaced by, if it is worth it.
-    fn plan(&self, number: u64) -> Option<Plan<F>> {
-        let segment = self.catalog.segments.get(&number)?;
+    fn plan(&mut self, number: u64) -> Option<Plan<F>> {
         let is_active = self.active.as_ref().is_some_and(|active| active.number == number);
-        if is_active || segment.given_up || !segment.damage.is_empty() {
+        if is_active || !mem::take(&mut self.catalog.segments.get_mut(&number)?.less_needed) {
+            return None;
+        }
+        let segment = self.catalog.segments.get(&number)?;
+        if segment.given_up || !segment.damage.is_empty() {
             return None;
         }
         let mut keep = BTreeMap::new();
@@ -113,7 +116,12 @@ impl<D: Disk> SegmentLog<D> {
             }
             match done {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Full) => without_room = Err(StoreError::Full),
+                Err(StoreError::Full) => {
+                    if let Some(segment) = self.inner().catalog.segments.get_mut(&number) {
+                        segment.less_needed = true;
+                    }
+                    without_room = Err(StoreError::Full);
+                }
                 Err(error) => {
                     if let Some(segment) = self.inner().catalog.segments.get_mut(&number) {
                         segment.given_up = true;
@@ -131,7 +139,8 @@ impl<D: Disk> SegmentLog<D> {
             error if is_full(&error) => StoreError::Full,
             error => StoreError::Io(error.kind()),
         };
-        let reserve = self.options.limits.min_free_for_append;
+        // It gives back more than it takes; the whole reserve is for those who only take.
+        let reserve = self.options.limits.min_free_for_append / 4;
         if let Ok(Some(space)) = self.disk.space()
             && space.free < plan.size.saturating_add(reserve)
         {

@@ -165,7 +165,7 @@ impl<D: Disk> SegmentLog<D> {
             }
             drop(inner);
             if self.disk.remove(number).is_err() {
-                return Ok(()); // Nothing is lost but space; the next round tries again.
+                continue; // Nothing is lost but space; the next round tries again.
             }
             // One by one: a later removal must not become durable before an earlier one.
             let durable = self.disk.sync_dir();

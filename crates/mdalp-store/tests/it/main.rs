@@ -7,5 +7,6 @@ mod crowd;
 mod directory;
 mod faults;
 mod model;
+mod reclaim;
 mod remnants;
 mod support;
