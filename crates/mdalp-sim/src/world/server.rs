@@ -261,7 +261,7 @@ impl Server {
         let mut results = std::mem::take(&mut self.results);
         self.store.append(net, truth, &batch, &mut results);
         net.note(Note::Committed { server: self.index, chunks: batch.len() as u64 });
-        if self.store.is_poisoned() {
+        if self.store.is_poisoned() || self.store.is_dark() {
             self.committing = batch;
             return self.fail(net, setup);
         }
@@ -304,7 +304,7 @@ impl Server {
     /// The store takes no more: the process says so, ends, and is started again by whoever watches
     /// it. The next one may find in the cache what never reached the disk, or the power may go too.
     fn fail(&mut self, net: &mut Net, setup: &Setup) {
-        let power = net.rng.up_to(1) == 0;
+        let power = net.rng.up_to(1) == 0 || self.store.is_dark();
         self.stop(net, power);
         let (server, life) = (self.index, self.life);
         net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
@@ -400,7 +400,7 @@ impl Server {
         }
         self.answer_seals(net, truth);
         self.drain_orchestrator(net, truth, setup);
-        if self.store.is_poisoned() {
+        if self.store.is_poisoned() || self.store.is_dark() {
             return self.fail(net, setup);
         }
         if let Some(receiver) = &self.receiver {

@@ -174,6 +174,11 @@ impl Store {
         self.log.as_ref().is_some_and(|log| log.poison().is_some())
     }
 
+    /// Whether the power is gone: also where the log could do without what failed.
+    pub(crate) fn is_dark(&self) -> bool {
+        self.log.is_some() && self.disk.is_dark()
+    }
+
     /// Records a new transaction.
     pub(crate) fn begin(&mut self, tid: TransactionId) -> Result<(), StoreError> {
         match &self.log {

@@ -221,6 +221,11 @@ impl MemDisk {
         self.sim().operations
     }
 
+    /// Whether the power is gone, see [`Failure::PowerCut`].
+    pub fn is_dark(&self) -> bool {
+        self.sim().dark
+    }
+
     /// How many flushes have failed since the last [`crash`](Self::crash) or [`kill`](Self::kill),
     /// without those of drafts: nothing relies on these.
     pub fn failed_flushes(&self) -> u64 {
