@@ -140,23 +140,41 @@ impl<'a> Cursor<'a> {
 
 /// The decimal number at the start of `text` and how many bytes it takes.
 fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
-    /// So many digits always fit.
-    const SAFE: usize = 19;
-    let head = text.get(..SAFE).unwrap_or(text);
-    // Two short loops are faster than one that does both.
-    let mut used = head.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(head.len());
-    let mut value = head[..used].iter().fold(0_u64, |value, byte| {
-        value.wrapping_mul(10).wrapping_add(u64::from(byte.wrapping_sub(b'0')))
-    });
-    // Two more are too many, unless they are zeros in front.
+    /// The longest number has 20 digits; one more is read to see that there are too many.
+    const MOST: usize = 21;
+    let (mut value, mut used) = (0_u64, 0);
+    // Twice as many always fit.
+    while used < 16
+        && let Some(eight) = text.get(used..).and_then(eight_digits)
+    {
+        value = value * 100_000_000 + eight;
+        used += 8;
+    }
     while let Some(digit @ b'0'..=b'9') = text.get(used)
-        && (SAFE..SAFE + 2).contains(&used)
+        && used < MOST
     {
         value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
         used += 1;
     }
     let padded = used > 1 && text.first() == Some(&b'0');
     (used > 0 && !padded).then_some((value, used))
+}
+
+/// The number that the first eight bytes are, if they are all digits: ids have nineteen, and are read
+/// from every datagram.
+fn eight_digits(text: &[u8]) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let bytes = u64::from_le_bytes(*text.first_chunk()?);
+    // A digit has a 3 in its upper half, and six more does not change that.
+    let upper = |bytes: u64| bytes & (0xf0 * EACH);
+    if upper(bytes) != 0x30 * EACH || upper(bytes.wrapping_add(0x06 * EACH)) != 0x30 * EACH {
+        return None;
+    }
+    // Neighbours are joined: to numbers of two digits, of four, of eight. The first is the lowest.
+    let ones = bytes & (0x0f * EACH);
+    let twos = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {
@@ -211,4 +229,43 @@ fn missing(text: &[u8]) -> Option<RangeSet> {
         set.insert_range(first..=last);
     }
     Some(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leading_number;
+    use proptest::prelude::*;
+
+    /// What the standard library makes of the digits in front.
+    fn parsed(text: &[u8]) -> Option<(u64, usize)> {
+        let used = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = std::str::from_utf8(&text[..used]).ok()?;
+        let padded = used > 1 && digits.starts_with('0');
+        Some((digits.parse().ok()?, used)).filter(|_| !padded)
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_the_standard_library_reads_them(
+            text in "[0-9]{0,23}[0-9/:;a\\xff]{0,9}",
+        ) {
+            prop_assert_eq!(leading_number(text.as_bytes()), parsed(text.as_bytes()));
+        }
+
+        #[test]
+        fn any_number_is_read_to_its_end(number: u64, rest in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let mut text = number.to_string().into_bytes();
+            let used = text.len();
+            text.push(b';');
+            text.extend(rest);
+            prop_assert_eq!(leading_number(&text), Some((number, used)));
+        }
+
+        #[test]
+        fn bytes_beside_the_digits_are_none(at in 0..8_usize, byte: u8) {
+            let mut text = *b"12345678";
+            text[at] = byte;
+            prop_assert_eq!(leading_number(&text), parsed(&text));
+        }
+    }
 }
