@@ -10,6 +10,7 @@ use mdalp_sim::{run, swarm};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::time::Duration;
 
 const TID: TransactionId = TransactionId(3740);
@@ -38,10 +39,13 @@ pub(crate) fn print() -> Result<(), Box<dyn Error>> {
     for lanes in [3, 64, 1000] {
         extended(lanes)?;
     }
-    let each = held(1000 * 20, || (0..20).map(|_| machine(1000)).collect::<Vec<_>>())?;
-    println!("| memory for each receiver of a transfer, bytes | {each:.0} |");
-    let each = held(QUEUED, || queue(QUEUED))?;
-    println!("| memory for each of {QUEUED} queued intents, bytes | {each:.0} |");
+    // What this process has freed by now would be used again, and not count.
+    let anew = |what| -> Result<String, Box<dyn Error>> {
+        let output = Command::new(std::env::current_exe()?).args(["held", what]).output()?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    println!("| memory for each receiver of a transfer, bytes | {} |", anew("receivers")?);
+    println!("| memory for each of {QUEUED} queued intents, bytes | {} |", anew("intents")?);
     let (start, count) = (crate::store::spent(), 300);
     let failed = (0..count).filter(|&seed| run(&swarm::draw(seed), None).violation.is_some());
     assert_eq!(failed.count(), 0, "the simulator found a fault");
@@ -145,6 +149,16 @@ fn queue(count: usize) -> Orchestrator {
         while machine.poll_event().is_some() {}
     }
     machine
+}
+
+/// What each takes in memory, of `receivers` in transfers or of queued `intents`.
+pub(crate) fn print_held(what: &str) -> Result<(), Box<dyn Error>> {
+    let each = match what {
+        "receivers" => held(1000 * 20, || (0..20).map(|_| machine(1000)).collect::<Vec<_>>()),
+        _ => held(QUEUED, || queue(QUEUED)),
+    };
+    println!("{:.0}", each?);
+    Ok(())
 }
 
 /// Resident bytes for each of `count` things that `make` makes.

@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return small::near(way, dir.as_ref());
         }
         ["crowd"] => return crowd::run(),
+        ["held", what] => return lanes::print_held(what),
         ["far", way, dir] => return peers::serve_all(wan::Way::of(way), dir.as_ref()),
         _ => {}
     }
