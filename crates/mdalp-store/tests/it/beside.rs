@@ -16,12 +16,12 @@ use mdalp_store::{
 use crate::remnants::{data, fill, is_whole, small};
 use crate::support::open;
 
-/// A disk on which something happens whenever a segment is about to be replaced: when its draft is
-/// made, and when that takes its place.
+/// A disk on which something happens whenever a segment is opened, its draft is made, and that takes
+/// its place.
 #[derive(Clone)]
-struct Watched(MemDisk, Arc<Mutex<Option<Hook>>>);
+pub(crate) struct Watched(pub(crate) MemDisk, pub(crate) Arc<Mutex<Option<Hook>>>);
 
-type Hook = Box<dyn FnMut(&str) + Send>;
+pub(crate) type Hook = Box<dyn FnMut(&str) + Send>;
 
 impl Watched {
     fn reached(&self, what: &str) {
@@ -48,6 +48,7 @@ impl Disk for Watched {
         self.0.create(number)
     }
     fn open(&self, number: u64, access: Access) -> io::Result<Self::File> {
+        self.reached("open");
         self.0.open(number, access)
     }
     fn remove(&self, number: u64) -> io::Result<()> {

@@ -1,16 +1,16 @@
 //! Giving space back while others look, and when there is none left.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_store::conformance::{put, reclaim};
 use mdalp_store::disk::mem::MemDisk;
-use mdalp_store::disk::{Access, Disk, RealDisk, Space};
+use mdalp_store::disk::{Disk, RealDisk};
 use mdalp_store::{
     Appended, Durability, Limits, Options, Query, Reader, Release, SegmentLog, State, Transactions,
 };
 
+use crate::beside::{Hook, Watched};
 use crate::remnants::{data, fill, is_whole, small};
 use crate::support::{open, options};
 
@@ -22,49 +22,6 @@ fn a_file_of_somebody_else_does_not_keep_the_store_from_opening() {
         let log = SegmentLog::open(RealDisk::create(dir.path()).unwrap(), small());
         assert!(log.is_ok(), "{stray}: {:?}", log.err());
         assert_eq!(std::fs::read(dir.path().join(stray)).unwrap(), b"mine");
-    }
-}
-
-type Hook = Arc<Mutex<dyn FnMut() + Send>>;
-
-/// A disk on which something happens whenever a file is opened.
-#[derive(Clone)]
-struct OnOpen(MemDisk, Hook);
-
-impl Disk for OnOpen {
-    type File = <MemDisk as Disk>::File;
-    type Lock = <MemDisk as Disk>::Lock;
-
-    fn lock(&self) -> io::Result<Self::Lock> {
-        self.0.lock()
-    }
-    fn list(&self) -> io::Result<Vec<u64>> {
-        self.0.list()
-    }
-    fn create(&self, number: u64) -> io::Result<Self::File> {
-        self.0.create(number)
-    }
-    fn open(&self, number: u64, access: Access) -> io::Result<Self::File> {
-        (self.1.lock().unwrap())();
-        self.0.open(number, access)
-    }
-    fn remove(&self, number: u64) -> io::Result<()> {
-        self.0.remove(number)
-    }
-    fn draft(&self, number: u64) -> io::Result<Self::File> {
-        self.0.draft(number)
-    }
-    fn replace(&self, number: u64) -> io::Result<()> {
-        self.0.replace(number)
-    }
-    fn discard_drafts(&self) -> io::Result<()> {
-        self.0.discard_drafts()
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.0.sync_dir()
-    }
-    fn space(&self) -> io::Result<Option<Space>> {
-        self.0.space()
     }
 }
 
@@ -84,13 +41,13 @@ fn a_reader_does_not_see_a_released_transaction_as_alive_whenever_space_is_given
         fill(&*log, 3..4, 120);
         log.release(TransactionId(3), Release::Expired).unwrap();
         let (again, mut opened) = (Arc::clone(&log), 0);
-        let hook = move || {
+        let hook: Hook = Box::new(move |_| {
             if opened == when {
                 reclaim(&*again);
             }
             opened += 1;
-        };
-        let reader = Reader::open(&OnOpen(disk, Arc::new(Mutex::new(hook)))).unwrap();
+        });
+        let reader = Reader::open(&Watched(disk, Arc::new(Mutex::new(Some(hook))))).unwrap();
         let seen = reader.transaction(TransactionId(1)).unwrap().map(|one| one.state);
         assert!(matches!(seen, None | Some(State::Removed)), "{when}: {seen:?}");
         assert!(is_whole(&reader, 0, 30) && is_whole(&reader, 2, 30));
