@@ -6,6 +6,11 @@ use crate::error::ServerError;
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
+/// A third of the weight of others: little enough that acks need not wait for it, and enough that a
+/// segment is ready before the one in use is full.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
+
 pub(crate) struct Helper {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -19,6 +24,7 @@ impl Helper {
     ) -> Result<Self, ServerError> {
         let (wake, woken) = sync_channel(1);
         let body = move || {
+            yield_to_others();
             while woken.recv().is_ok() {
                 while step() && woken.try_recv() != Err(TryRecvError::Disconnected) {}
             }
@@ -32,6 +38,13 @@ impl Helper {
         // Full: it is at it.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
+}
+
+/// Others go first where processors are few: somebody waits for what they do.
+fn yield_to_others() {
+    // On Linux this is the thread's own; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
 }
 
 impl Drop for Helper {
