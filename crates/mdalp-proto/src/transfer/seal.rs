@@ -134,10 +134,11 @@ impl Transfer {
         self.send_question(lane, 1);
     }
 
-    /// When to stop waiting for the answer to the early question: as a chunk counts as lost.
+    /// When to stop waiting for the answer to the early question: as a chunk counts as lost, and no
+    /// later than any question is repeated, for one very late ack may have distorted the estimate.
     fn early_answer_due(&self) -> Option<Instant> {
         let Early::Asked { lane, at } = self.sealing.early else { return None };
-        self.lanes[lane].rtt.srtt().map(|rtt| at + rtt * 9 / 8)
+        self.lanes[lane].rtt.srtt().map(|rtt| at + (rtt * 9 / 8).min(self.config.rto.max))
     }
 
     pub(super) fn has_early_receipt(&self) -> bool {
