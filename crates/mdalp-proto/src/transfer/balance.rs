@@ -40,6 +40,8 @@ pub(super) struct Asking {
     postponed: bool,
     /// The policy wanted a move that could not be made.
     stuck: bool,
+    /// Timers since the last ack or move: the more, the longer it is not asked without reason.
+    pub(super) vain: u32,
     /// What the policy said about when to ask it again, if it need not say so each time.
     due: Cell<Option<Instant>>,
 }
@@ -220,14 +222,14 @@ impl Transfer {
         let lanes = self.lanes.len();
         let paid = lanes.min(self.asking.paid + PAID);
         if !self.may_rebalance() {
-            self.asking = Asking { paid, ..Asking::new(now) };
+            self.asking = Asking { paid, vain: self.asking.vain, ..Asking::new(now) };
             return;
         }
         if paid < lanes && now < self.rebalance_at() {
             (self.asking.paid, self.asking.postponed) = (paid, true);
             return;
         }
-        self.asking = Asking::new(now);
+        self.asking = Asking { vain: self.asking.vain, ..Asking::new(now) };
         let mut view = self.views(now);
         // Each round gives an idle lane work, so that there are at most as many rounds as lanes.
         for _ in 0..lanes {
@@ -261,6 +263,7 @@ impl Transfer {
                 return;
             }
             let what = Move { chunks: chunks.len(), ..what };
+            self.asking.vain = 0;
             self.hand_over(now, what, &chunks);
             for at in [what.from, what.to] {
                 view[at] = self.view(now, at);
@@ -302,7 +305,9 @@ impl Transfer {
 
     fn due(&self, view: &[LaneView]) -> Instant {
         // Never at once: a move that cannot be made must not keep the timer due.
-        let least = if self.asking.stuck { self.config.rto.max } else { self.config.rto.min };
+        let rto = &self.config.rto;
+        let patient = rto.min.saturating_mul(1 << (self.asking.vain / 16).min(16)).min(rto.max);
+        let least = if self.asking.stuck { rto.max } else { patient };
         let wait = self.policy.due_in(view);
         wait.map_or(Instant::NEVER, |wait| self.asking.at + wait.max(least))
     }

@@ -209,6 +209,7 @@ impl Transfer {
         }
         self.finish_if_complete(now);
         self.drain_suspects(now);
+        self.asking.vain = 0;
         self.rebalance(now);
         // Where something was cancelled there is room, and perhaps no timer that would notice.
         if self.shared {
@@ -257,6 +258,7 @@ impl Transfer {
         }
         self.ask_again(now);
         self.drain_suspects(now);
+        self.asking.vain = self.asking.vain.saturating_add(1);
         self.rebalance(now);
         self.pump_changed(now);
         self.note_changes();
