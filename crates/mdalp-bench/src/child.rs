@@ -90,6 +90,7 @@ async fn whole(socket: UdpSocket, store: Arc<dyn Store>) -> Result<(), Box<dyn E
             port: Some(addr.port()),
             crc: true,
             seal: true,
+            record: false,
             window: Some(256),
             chunk: Some(1200),
         };

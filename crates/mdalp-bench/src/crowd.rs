@@ -139,7 +139,7 @@ fn serve(socket: &UdpSocket, receivers: usize, over: &AtomicBool) -> io::Result<
         for (meta, place) in meta[..received].iter().zip(&buffers) {
             let Some(from) = meta.dst_ip else { continue };
             match decode(&place[..meta.len]) {
-                Ok(Message::Intent) => answer(&state, socket, from, meta.addr, &assignment)?,
+                Ok(Message::Intent { .. }) => answer(&state, socket, from, meta.addr, &assignment)?,
                 Ok(Message::Data { tid, seq, .. }) => {
                     let at = meta.timestamp.unwrap_or_else(now) + ROUND_TRIP;
                     let mut ack = Vec::new();
@@ -173,7 +173,7 @@ fn assignment(receivers: usize) -> Vec<u8> {
     let entry = |n| Entry { ip: addr(n), name: format!("R{n}"), caps: Capabilities::default() };
     let list: Vec<_> = (1..=receivers as u32).map(entry).collect();
     let mut datagram = Vec::new();
-    encode_assignment(&mut datagram, TransactionId(3740), &list);
+    encode_assignment(&mut datagram, TransactionId(3740), None, &list);
     datagram
 }
 

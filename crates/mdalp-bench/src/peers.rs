@@ -54,6 +54,7 @@ pub(crate) fn serve_all(way: Way, dir: &Path) -> Result<(), Box<dyn Error>> {
         let extended = Capabilities {
             crc: true,
             seal: true,
+            record: false,
             window: Some(256),
             chunk: Some(1200),
             port: None,

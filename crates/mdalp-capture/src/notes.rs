@@ -43,7 +43,7 @@ impl Notes {
     /// What is to be said about `packet`, if it was there before.
     pub(crate) fn notice(&mut self, packet: &Packet<'_>) -> Option<String> {
         let (what, name) = match decode(packet.bytes).ok()? {
-            Message::Intent => (What::Intent, "intent sent again".to_owned()),
+            Message::Intent { .. } => (What::Intent, "intent sent again".to_owned()),
             Message::Assignment { tid, .. } => {
                 (What::Assignment(tid.0), "the same assignment again".to_owned())
             }
@@ -56,7 +56,10 @@ impl Notes {
                 (What::Ack(tid.0, seq.0), format!("duplicate ack of SEQ {seq}"))
             }
             Message::Seal(seal) => (What::Seal(seal.tid.0), "seal sent again".to_owned()),
-            Message::SealReply { .. } => return None,
+            Message::SealReply { .. }
+            | Message::Queued { .. }
+            | Message::Probe { .. }
+            | Message::ProbeReply { .. } => return None,
         };
         let key = Key { from: packet.from, to: packet.to, what };
         let seen = self.0.entry(key).or_insert(Seen { first: packet.at, times: 0 });

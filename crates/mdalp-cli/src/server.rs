@@ -148,6 +148,7 @@ impl ReceiverArgs {
         let all = Capabilities {
             crc: true,
             seal: together,
+            record: false,
             window: Some(32),
             chunk: Some(MAX_CHUNK),
             port: None,

@@ -2,8 +2,8 @@
 
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::{
-    Message, Verdict, decode, encode_ack, encode_data_header, encode_intent, encode_seal,
-    encode_seal_reply,
+    Message, Verdict, decode, encode_ack, encode_data_header, encode_intent, encode_nonced_intent,
+    encode_probe, encode_probe_reply, encode_queued, encode_seal, encode_seal_reply,
 };
 
 /// Reads `bytes` as one datagram.
@@ -21,7 +21,7 @@ pub fn datagram(bytes: &[u8]) {
     let without = |bytes: &[u8]| bytes.strip_suffix(b";").unwrap_or(bytes).to_vec();
     match &message {
         // Anything may follow the type.
-        Message::Intent => assert!(bytes.starts_with(b"Type:0")),
+        Message::Intent { .. } => assert!(bytes.starts_with(b"Type:0")),
         Message::Data { data, .. } => {
             assert_eq!(bytes, canonical, "there is one spelling");
             assert!(bytes.ends_with(data));
@@ -31,9 +31,18 @@ pub fn datagram(bytes: &[u8]) {
             assert!(bytes.ends_with(list));
         }
         // Anything may follow the fields that are known.
-        Message::Ack { .. } => assert!(bytes.starts_with(&without(&canonical))),
+        Message::Ack { .. } | Message::Probe { .. } => {
+            assert!(bytes.starts_with(&without(&canonical)));
+        }
+        // Tokens that nobody knows are ignored.
+        Message::ProbeReply { .. } => assert!(bytes.starts_with(b"Type:8;NONCE:")),
         Message::Seal(_)
-        | Message::SealReply { verdict: Verdict::Complete | Verdict::Mismatch, .. } => {
+        | Message::Queued { .. }
+        | Message::SealReply {
+            verdict:
+                Verdict::Complete | Verdict::Mismatch | Verdict::Recorded(_) | Verdict::Refused(_),
+            ..
+        } => {
             assert_eq!(without(bytes), without(&canonical));
         }
         Message::SealReply { tid, verdict: Verdict::Missing(gaps) } => {
@@ -59,9 +68,17 @@ fn cut_short(tid: mdalp_proto::ids::TransactionId, gaps: &RangeSet, len: usize) 
 fn encode(message: &Message<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     match message {
-        Message::Intent => encode_intent(&mut out),
-        Message::Assignment { tid, list } => {
-            out.extend_from_slice(format!("Type:1;TID:{tid};DATA:").as_bytes());
+        Message::Intent { nonce: None } => encode_intent(&mut out),
+        Message::Intent { nonce: Some(nonce) } => encode_nonced_intent(&mut out, *nonce, 0),
+        Message::Queued { nonce, position } => encode_queued(&mut out, *nonce, *position),
+        Message::Probe { nonce } => encode_probe(&mut out, *nonce, 0),
+        Message::ProbeReply { nonce, caps } => encode_probe_reply(&mut out, *nonce, *caps),
+        Message::Assignment { tid, nonce, list } => {
+            out.extend_from_slice(format!("Type:1;TID:{tid};").as_bytes());
+            if let Some(nonce) = nonce {
+                out.extend_from_slice(format!("NONCE:{:016x};", nonce.0).as_bytes());
+            }
+            out.extend_from_slice(b"DATA:");
             out.extend_from_slice(list);
         }
         Message::Data { tid, seq, crc, data } => {

@@ -63,7 +63,7 @@ fn address(ip: IpAddr, orchestrator: IpAddr) {
 /// As our orchestrator would write it: the same receivers, names without what trips classic clients.
 fn written_again(entries: &[Entry]) {
     let mut datagram = Vec::new();
-    encode_assignment(&mut datagram, TransactionId(7), entries);
+    encode_assignment(&mut datagram, TransactionId(7), None, entries);
     let Ok(Message::Assignment { list, .. }) = decode(&datagram) else {
         unreachable!("what is written is read")
     };

@@ -7,7 +7,7 @@ use crate::script::Script;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::receiver::{Append, Config, Local, Receiver, SealAsked, Stored};
 use mdalp_proto::time::Instant;
-use mdalp_proto::wire::{ChunkCrc, Message, Seal, Verdict, decode, encode_seal};
+use mdalp_proto::wire::{ChunkCrc, Message, Seal, Statement, Verdict, decode, encode_seal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -89,7 +89,11 @@ impl World {
             }
             6 => {
                 let (tid, chunks) = (tid(script), script.number());
-                let seal = Seal { tid, chunks, bytes: script.number(), blake3: [7; 32] };
+                let seal = Seal {
+                    tid,
+                    statement: Statement { chunks, bytes: script.number(), blake3: [7; 32] },
+                    checked: false,
+                };
                 let mut bytes = Vec::new();
                 encode_seal(&mut bytes, &seal);
                 self.arrives(script, &bytes);

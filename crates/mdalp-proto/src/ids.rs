@@ -18,6 +18,12 @@ pub struct TransactionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SequenceNumber(pub u64);
 
+/// Tells one question from every other one, so that only who has read it can answer it (field `NONCE`).
+///
+/// 64 random bits, spelled as 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Nonce(pub u64);
+
 /// Where a receiver takes chunks and from where alone its acks count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiverAddr(pub SocketAddr);

@@ -145,20 +145,21 @@ fn open(store: &dyn Store, names: &[ReceiverName]) -> Result<Opened, StoreError>
 
 /// Compares what is held with what the client sent, and closes it if it is the same.
 fn seal(store: &dyn Store, seal: &Seal) -> Sealed {
+    let stated = &seal.statement;
     let summary = match store.transaction(seal.tid) {
         Ok(Some(summary)) if matches!(summary.state, State::Open | State::Complete) => summary,
         Ok(_) => return Sealed::Unknown,
         Err(error) => return Sealed::Failed(error.to_string()),
     };
-    let missing = summary.ranges.missing_below(seal.chunks);
+    let missing = summary.ranges.missing_below(stated.chunks);
     if !missing.is_empty() {
         return Sealed::Answer(Verdict::Missing(missing), None);
     }
-    if summary.ranges.last().is_some_and(|last| last >= seal.chunks) {
+    if summary.ranges.last().is_some_and(|last| last >= stated.chunks) {
         return Sealed::Answer(Verdict::Mismatch, None);
     }
     let verdict = |chunks: u64, bytes: u64, blake3: [u8; 32]| {
-        let agrees = (chunks, bytes, blake3) == (seal.chunks, seal.bytes, seal.blake3);
+        let agrees = (chunks, bytes, blake3) == (stated.chunks, stated.bytes, stated.blake3);
         if agrees { Verdict::Complete } else { Verdict::Mismatch }
     };
     if let (State::Complete, Some(held)) = (summary.state, summary.receipt) {
@@ -188,7 +189,10 @@ fn seal(store: &dyn Store, seal: &Seal) -> Sealed {
 fn is_closed(store: &dyn Store, seal: &Seal) -> bool {
     let summary = store.transaction(seal.tid).ok().flatten();
     summary.filter(|summary| summary.state == State::Complete).and_then(|s| s.receipt).is_some_and(
-        |held| (held.chunks, held.bytes, held.blake3) == (seal.chunks, seal.bytes, seal.blake3),
+        |held| {
+            (held.chunks, held.bytes, held.blake3)
+                == (seal.statement.chunks, seal.statement.bytes, seal.statement.blake3)
+        },
     )
 }
 

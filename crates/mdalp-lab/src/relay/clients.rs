@@ -71,7 +71,7 @@ impl Clients {
         bytes: &[u8],
     ) -> Option<&mut Client> {
         let message = decode(bytes);
-        let begins = matches!(message, Ok(Message::Intent));
+        let begins = matches!(message, Ok(Message::Intent { .. }));
         if self.known.get(&addr).is_none_or(|known| begins && known.has_data) {
             let client = self.begin(now).ok()?;
             self.known.insert(addr, client);

@@ -134,7 +134,7 @@ impl Intent {
         }
         let most = self.config.max_receivers;
         let problem = match decode(datagram) {
-            Ok(Message::Assignment { tid, list }) => match parse_up_to(most, list) {
+            Ok(Message::Assignment { tid, list, .. }) => match parse_up_to(most, list) {
                 Ok(receivers) if receivers.is_empty() => {
                     self.finish(Err(IntentError::NoReceivers));
                     return;

@@ -168,7 +168,7 @@ impl Orchestrator {
         let from = without_flow(from);
         let dropped = if is_answerable(from, &self.config.own) {
             match decode(bytes) {
-                Ok(Message::Intent) => return self.intent(now, from, bytes.len()),
+                Ok(Message::Intent { .. }) => return self.intent(now, from, bytes.len()),
                 Ok(_) => &mut self.counters.drop_unexpected,
                 Err(DecodeError::NotMdalp) => &mut self.counters.drop_not_mdalp,
                 Err(_) => &mut self.counters.drop_malformed,

@@ -108,7 +108,7 @@ impl Pool {
         let receivers = choice.receivers.iter().map(|&i| self.get(i));
         let entries = receivers.map(|r| if choice.with_caps { &r.entry } else { &r.classic });
         let mut out = Vec::with_capacity(MAX_CLASSIC_ASSIGNMENT);
-        encode_spelled(&mut out, tid, entries.map(Vec::as_slice));
+        encode_spelled(&mut out, tid, None, entries.map(Vec::as_slice));
         out
     }
 

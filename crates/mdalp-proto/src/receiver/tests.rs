@@ -2,6 +2,7 @@
 //! matrix.
 
 use super::*;
+use crate::wire::Statement;
 use std::collections::BTreeMap;
 
 mod hostile;
@@ -277,7 +278,11 @@ fn a_seal_waits_for_the_chunks_that_it_came_behind() {
     let mut world = World::new(Config { seals: true, ..Config::default() });
     let from = CLIENT.parse().unwrap();
     let mut question = Vec::new();
-    let seal = Seal { tid: TransactionId(TID), chunks: 1, bytes: 5, blake3: [7; 32] };
+    let seal = Seal {
+        tid: TransactionId(TID),
+        statement: Statement { chunks: 1, bytes: 5, blake3: [7; 32] },
+        checked: false,
+    };
     crate::wire::encode_seal(&mut question, &seal);
     world.receiver.handle_datagram(world.now, Local(0), from, &data(TID, 0, b"first"));
     let append = world.receiver.poll_append().unwrap();

@@ -12,7 +12,7 @@ use crate::ids::SequenceNumber;
 use crate::lane::LaneState;
 use crate::ranges::RangeSet;
 use crate::time::Instant;
-use crate::wire::{Seal, Verdict, encode_seal};
+use crate::wire::{Seal, Statement, Verdict, encode_seal};
 
 /// How often servers may find something missing that they had acknowledged before they are not
 /// believed any more.
@@ -196,13 +196,12 @@ impl Transfer {
     }
 
     pub(super) fn encode_seal(&self, out: &mut Vec<u8>) {
-        let seal = Seal {
-            tid: self.tid,
+        let statement = Statement {
             chunks: self.layout.chunks(),
             bytes: self.layout.bytes(),
             blake3: self.sealing.digest.unwrap_or_default(),
         };
-        encode_seal(out, &seal);
+        encode_seal(out, &Seal { tid: self.tid, statement, checked: false });
     }
 
     /// A Type 5 from a receiver of this transfer.
@@ -220,6 +219,7 @@ impl Transfer {
             Verdict::Complete => self.finish(Outcome::Complete { verified: true }),
             Verdict::Mismatch => self.doubt(now),
             Verdict::Missing(chunks) => self.repair(now, at, &chunks),
+            Verdict::Recorded(_) | Verdict::Refused(_) => self.ignored.not_an_ack += 1,
         }
     }
 

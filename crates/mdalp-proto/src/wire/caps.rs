@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub crc: bool,
     /// It can be asked whether the payload is whole.
     pub seal: bool,
+    /// It records what the sender states of the whole payload, also where it holds only a share.
+    pub record: bool,
     /// How many unacknowledged chunks it takes; `None` means one.
     pub window: Option<u16>,
     /// How many bytes of data it takes in a chunk; `None` means 100.
@@ -38,6 +40,7 @@ impl Capabilities {
             match token.split_once('=') {
                 None if token == "crc" => caps.crc = true,
                 None if token == "seal" => caps.seal = true,
+                None if token == "record" => caps.record = true,
                 Some(("port", n)) => caps.port = read(n).filter(|&p| p >= 1024),
                 Some(("window", n)) => caps.window = read(n).map(|n| n.clamp(1, MAX_WINDOW)),
                 Some(("chunk", n)) => {
@@ -62,6 +65,7 @@ impl fmt::Display for Capabilities {
             self.port.map(|n| format!("port={n}")),
             self.crc.then(|| "crc".to_owned()),
             self.seal.then(|| "seal".to_owned()),
+            self.record.then(|| "record".to_owned()),
             self.window.map(|n| format!("window={n}")),
             self.chunk.map(|n| format!("chunk={n}")),
         ];

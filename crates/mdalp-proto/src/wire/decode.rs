@@ -4,8 +4,8 @@
 //! peers differ (a trailing `;`, fields after the last known one). Never panics, never allocates
 //! for classic messages, and looks at no more of the datagram than its header.
 
-use super::{ChunkCrc, Message, Seal, Verdict};
-use crate::ids::{SequenceNumber, TransactionId};
+use super::{Capabilities, ChunkCrc, Message, Refusal, Seal, Statement, Verdict};
+use crate::ids::{Nonce, SequenceNumber, TransactionId};
 use crate::ranges::RangeSet;
 
 /// Why a datagram is not a message. Counted and dropped, never answered.
@@ -27,6 +27,12 @@ pub enum DecodeError {
     /// The CRC is not eight lower-case hexadecimal digits.
     #[error("bad CRC field")]
     BadCrc,
+    /// The nonce is not sixteen lower-case hexadecimal digits.
+    #[error("bad nonce")]
+    BadNonce,
+    /// The capabilities are not text.
+    #[error("bad capabilities")]
+    BadCapabilities,
     /// The body of a seal or of its answer cannot be read.
     #[error("bad seal")]
     BadSeal,
@@ -47,11 +53,11 @@ pub fn decode(datagram: &[u8]) -> Result<Message<'_>, DecodeError> {
         return Err(DecodeError::NotMdalp);
     }
     match input.number("Type")? {
-        // Padding and nonces follow here in newer clients; the type is all that counts.
-        0 => Ok(Message::Intent),
+        // Whatever else follows, and a nonce that cannot be read, is ignored.
+        0 => Ok(Message::Intent { nonce: input.nonce().unwrap_or(None) }),
         1 => {
-            let tid = input.tid()?;
-            Ok(Message::Assignment { tid, list: input.data()? })
+            let (tid, nonce) = (input.tid()?, input.nonce()?);
+            Ok(Message::Assignment { tid, nonce, list: input.data()? })
         }
         2 => {
             let (tid, seq) = (input.tid()?, input.seq()?);
@@ -65,13 +71,31 @@ pub fn decode(datagram: &[u8]) -> Result<Message<'_>, DecodeError> {
             Ok(Message::Ack { tid, seq, crc: input.crc().unwrap_or(None) })
         }
         4 => {
-            let (tid, chunks) = (input.tid()?, input.seq()?.0);
-            seal(tid, chunks, input.data()?).ok_or(DecodeError::BadSeal)
+            let (tid, chunks, crc) = (input.tid()?, input.seq()?.0, input.crc()?);
+            let body = input.data()?;
+            let statement = statement(chunks, body).ok_or(DecodeError::BadSeal)?;
+            let seal = Seal { tid, statement, checked: crc.is_some() };
+            if crc.is_some_and(|crc| crc != seal.crc()) {
+                return Err(DecodeError::BadCrc);
+            }
+            Ok(Message::Seal(seal))
         }
         5 => {
             let tid = input.tid()?;
             let verdict = verdict(input.data()?).ok_or(DecodeError::BadSeal)?;
             Ok(Message::SealReply { tid, verdict })
+        }
+        6 => {
+            let (nonce, body) = (input.required_nonce()?, without_semicolon(input.data()?));
+            let position = leading_number(body).filter(|&(_, used)| used == body.len());
+            let (position, _) = position.ok_or(DecodeError::BadNumber("DATA"))?;
+            Ok(Message::Queued { nonce, position })
+        }
+        7 => Ok(Message::Probe { nonce: input.required_nonce()? }),
+        8 => {
+            let (nonce, body) = (input.required_nonce()?, without_semicolon(input.data()?));
+            let text = std::str::from_utf8(body).map_err(|_| DecodeError::BadCapabilities)?;
+            Ok(Message::ProbeReply { nonce, caps: Capabilities::parse(text) })
         }
         _ => Err(DecodeError::UnknownType),
     }
@@ -120,17 +144,31 @@ impl<'a> Cursor<'a> {
         if !self.skip(b"CRC:") {
             return Ok(None);
         }
-        let (digits, rest) = self.rest.split_at_checked(8).ok_or(DecodeError::BadCrc)?;
-        let crc = digits
-            .iter()
-            .try_fold(0, |crc: u32, &d| Some(crc << 4 | u32::from(hex_digit(d)?)))
-            .ok_or(DecodeError::BadCrc)?;
+        let crc = self.hex(8).ok_or(DecodeError::BadCrc)?;
+        Ok(Some(ChunkCrc(u32::try_from(crc).map_err(|_| DecodeError::BadCrc)?)))
+    }
+
+    fn nonce(&mut self) -> Result<Option<Nonce>, DecodeError> {
+        if !self.skip(b"NONCE:") {
+            return Ok(None);
+        }
+        self.hex(16).map(|nonce| Some(Nonce(nonce))).ok_or(DecodeError::BadNonce)
+    }
+
+    fn required_nonce(&mut self) -> Result<Nonce, DecodeError> {
+        self.nonce()?.ok_or(DecodeError::Expected("NONCE"))
+    }
+
+    /// So many lower-case hexadecimal digits, 16 at most, up to `;` or the end of the datagram.
+    fn hex(&mut self, count: usize) -> Option<u64> {
+        let (digits, rest) = self.rest.split_at_checked(count)?;
+        let value = hex_number(digits)?;
         self.rest = match rest.split_first() {
             None => rest,
             Some((b';', rest)) => rest,
-            Some(_) => return Err(DecodeError::BadCrc),
+            Some(_) => return None,
         };
-        Ok(Some(ChunkCrc(crc)))
+        Some(value)
     }
 
     fn data(&mut self) -> Result<&'a [u8], DecodeError> {
@@ -185,12 +223,17 @@ fn hex_digit(digit: u8) -> Option<u8> {
     }
 }
 
+/// Up to 16 lower-case hexadecimal digits.
+fn hex_number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |value: u64, &d| Some(value << 4 | u64::from(hex_digit(d)?)))
+}
+
 /// A trailing `;` after the answer's or the seal's text is optional, as in Types 0, 1 and 3.
 fn without_semicolon(body: &[u8]) -> &[u8] {
     body.strip_suffix(b";").unwrap_or(body)
 }
 
-fn seal(tid: TransactionId, chunks: u64, body: &[u8]) -> Option<Message<'_>> {
+fn statement(chunks: u64, body: &[u8]) -> Option<Statement> {
     let (bytes, used) = leading_number(body)?;
     let hex = without_semicolon(body.get(used..)?.strip_prefix(b" ")?);
     let hex: &[u8; 64] = hex.try_into().ok()?;
@@ -198,14 +241,25 @@ fn seal(tid: TransactionId, chunks: u64, body: &[u8]) -> Option<Message<'_>> {
     for (byte, pair) in blake3.iter_mut().zip(hex.chunks_exact(2)) {
         *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
     }
-    Some(Message::Seal(Seal { tid, chunks, bytes, blake3 }))
+    Some(Statement { chunks, bytes, blake3 })
 }
 
 fn verdict(body: &[u8]) -> Option<Verdict> {
     match without_semicolon(body) {
         b"complete" => Some(Verdict::Complete),
         b"mismatch" => Some(Verdict::Mismatch),
-        body => missing(body.strip_prefix(b"missing ")?).map(Verdict::Missing),
+        body => {
+            if let Some(digits) = body.strip_prefix(b"recorded ") {
+                let digits: &[u8; 8] = digits.try_into().ok()?;
+                let crc = u32::try_from(hex_number(digits)?).ok()?;
+                return Some(Verdict::Recorded(ChunkCrc(crc)));
+            }
+            if let Some(word) = body.strip_prefix(b"refused ") {
+                let known = Refusal::ALL.into_iter().find(|why| why.word().as_bytes() == word);
+                return known.map(Verdict::Refused);
+            }
+            missing(body.strip_prefix(b"missing ")?).map(Verdict::Missing)
+        }
     }
 }
 

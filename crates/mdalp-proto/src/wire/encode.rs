@@ -3,8 +3,8 @@
 //! Every function appends to a buffer and cannot fail. Does not add what a peer has not advertised:
 //! whoever calls decides on CRCs and capabilities.
 
-use super::{ChunkCrc, Seal, Verdict};
-use crate::ids::{SequenceNumber, TransactionId};
+use super::{Capabilities, ChunkCrc, Seal, Verdict};
+use crate::ids::{Nonce, SequenceNumber, TransactionId};
 use crate::wire::list::{Entry, spell};
 
 /// Bytes of payload in a classic chunk.
@@ -18,21 +18,80 @@ pub fn encode_intent(out: &mut Vec<u8>) {
     out.extend_from_slice(b"Type:0;");
 }
 
+/// An intent that can be told from every other one, padded to at least `len` bytes so that the
+/// answer is not much longer than the question.
+pub fn encode_nonced_intent(out: &mut Vec<u8>, nonce: Nonce, len: usize) {
+    encode_intent(out);
+    put_nonce(out, nonce);
+    pad(out, len);
+}
+
+/// A Type 6: the intent with that nonce waits at `position`, from 1.
+pub fn encode_queued(out: &mut Vec<u8>, nonce: Nonce, position: u64) {
+    out.extend_from_slice(b"Type:6;");
+    put_nonce(out, nonce);
+    out.extend_from_slice(b"DATA:");
+    number(out, position);
+}
+
+/// A Type 7, padded to at least `len` bytes: no answer is longer than its question (H51).
+pub fn encode_probe(out: &mut Vec<u8>, nonce: Nonce, len: usize) {
+    out.extend_from_slice(b"Type:7;");
+    put_nonce(out, nonce);
+    pad(out, len);
+}
+
+/// A Type 8.
+pub fn encode_probe_reply(out: &mut Vec<u8>, nonce: Nonce, caps: Capabilities) {
+    out.extend_from_slice(b"Type:8;");
+    put_nonce(out, nonce);
+    out.extend_from_slice(b"DATA:");
+    out.extend_from_slice(caps.to_string().as_bytes());
+}
+
+fn put_nonce(out: &mut Vec<u8>, nonce: Nonce) {
+    out.extend_from_slice(b"NONCE:");
+    for byte in nonce.0.to_be_bytes() {
+        hex(out, byte);
+    }
+    out.push(b';');
+}
+
+/// `PAD:000…;`, so that `out` has at least `len` bytes; nothing if it is almost as long.
+fn pad(out: &mut Vec<u8>, len: usize) {
+    const AROUND: usize = b"PAD:;".len();
+    if let Some(zeros) = len.checked_sub(out.len() + AROUND) {
+        out.extend_from_slice(b"PAD:");
+        out.resize(out.len() + zeros, b'0');
+        out.push(b';');
+    }
+}
+
 /// A Type 1 in Python's spelling of the list, without a trailing `;`.
-pub fn encode_assignment(out: &mut Vec<u8>, tid: TransactionId, receivers: &[Entry]) {
+pub fn encode_assignment(
+    out: &mut Vec<u8>,
+    tid: TransactionId,
+    nonce: Option<Nonce>,
+    receivers: &[Entry],
+) {
     let entries: Vec<Vec<u8>> = receivers.iter().map(spell).collect();
-    encode_spelled(out, tid, entries.iter().map(Vec::as_slice));
+    encode_spelled(out, tid, nonce, entries.iter().map(Vec::as_slice));
 }
 
 /// A Type 1 of entries that are spelled already.
 pub(crate) fn encode_spelled<'a>(
     out: &mut Vec<u8>,
     tid: TransactionId,
+    nonce: Option<Nonce>,
     entries: impl Iterator<Item = &'a [u8]>,
 ) {
     out.extend_from_slice(b"Type:1;TID:");
     number(out, tid.0);
-    out.extend_from_slice(b";DATA:[");
+    out.push(b';');
+    if let Some(nonce) = nonce {
+        put_nonce(out, nonce);
+    }
+    out.extend_from_slice(b"DATA:[");
     for (i, entry) in entries.enumerate() {
         if i > 0 {
             out.extend_from_slice(b", ");
@@ -68,11 +127,23 @@ pub fn encode_ack(
 /// A Type 4.
 pub fn encode_seal(out: &mut Vec<u8>, seal: &Seal) {
     out.extend_from_slice(b"Type:4;TID:");
-    numbers(out, seal.tid, SequenceNumber(seal.chunks), None);
+    let crc = seal.checked.then(|| seal.crc());
+    numbers(out, seal.tid, SequenceNumber(seal.statement.chunks), crc);
     out.extend_from_slice(b"DATA:");
-    number(out, seal.bytes);
+    put_statement(out, seal);
+}
+
+/// See [`Seal::crc`].
+pub(super) fn seal_crc(seal: &Seal) -> ChunkCrc {
+    let mut text = Vec::with_capacity(96);
+    put_statement(&mut text, seal);
+    ChunkCrc::of(seal.tid, SequenceNumber(seal.statement.chunks), &text)
+}
+
+fn put_statement(out: &mut Vec<u8>, seal: &Seal) {
+    number(out, seal.statement.bytes);
     out.push(b' ');
-    for byte in seal.blake3 {
+    for byte in seal.statement.blake3 {
         hex(out, byte);
     }
 }
@@ -87,6 +158,16 @@ pub fn encode_seal_reply(out: &mut Vec<u8>, tid: TransactionId, verdict: &Verdic
     match verdict {
         Verdict::Complete => out.extend_from_slice(b"complete"),
         Verdict::Mismatch => out.extend_from_slice(b"mismatch"),
+        Verdict::Recorded(ChunkCrc(crc)) => {
+            out.extend_from_slice(b"recorded ");
+            for byte in crc.to_be_bytes() {
+                hex(out, byte);
+            }
+        }
+        Verdict::Refused(why) => {
+            out.extend_from_slice(b"refused ");
+            out.extend_from_slice(why.word().as_bytes());
+        }
         Verdict::Missing(gaps) => {
             out.extend_from_slice(b"missing ");
             for (i, gap) in gaps.iter().enumerate() {

@@ -18,21 +18,21 @@ fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
 
 #[test]
 fn the_seeds_own_datagrams_are_read() {
-    assert_eq!(decode(b"Type:0;"), Ok(Message::Intent));
-    assert_eq!(decode(b"Type:0"), Ok(Message::Intent));
+    assert_eq!(decode(b"Type:0;"), Ok(Message::Intent { nonce: None }));
+    assert_eq!(decode(b"Type:0"), Ok(Message::Intent { nonce: None }));
     let (tid, crc) = (TID, None);
     assert_eq!(decode(b"Type:3;TID:3740;SEQ:30;"), Ok(Message::Ack { tid, seq: seq(30), crc }));
     assert_eq!(decode(b"Type:3;TID:3740;SEQ:30"), Ok(Message::Ack { tid, seq: seq(30), crc }));
     let text = b"Type:1;TID:3740;DATA:[{'ip_address': '177.71.168.45', 'name': '5th Receiver'}, \
         {'ip_address': '54.200.52.112', 'name': '4th Receiver'}, \
         {'ip_address': '18.134.193.153', 'name': '2nd Receiver'}]";
-    let Ok(Message::Assignment { tid: TID, list }) = decode(text) else { panic!() };
+    let Ok(Message::Assignment { tid: TID, list, .. }) = decode(text) else { panic!() };
     let entries = parse(list).unwrap();
     let named: Vec<_> = entries.iter().map(|e| (e.ip.to_string(), e.name.as_str())).collect();
     assert_eq!(named[0], ("177.71.168.45".to_owned(), "5th Receiver"));
     assert_eq!(named[2], ("18.134.193.153".to_owned(), "2nd Receiver"));
     // And spelled back, it is the same, byte for byte.
-    let again = encoded(|out| encode_assignment(out, TID, &entries));
+    let again = encoded(|out| encode_assignment(out, TID, None, &entries));
     assert_eq!(again.as_bytes(), text);
 }
 
@@ -121,7 +121,8 @@ fn a_crc_covers_the_numbers_and_the_data() {
 
 #[test]
 fn seals_and_their_answers_are_read_back() {
-    let seal = Seal { tid: TID, chunks: 51, bytes: 5000, blake3: [0xab; 32] };
+    let statement = Statement { chunks: 51, bytes: 5000, blake3: [0xab; 32] };
+    let seal = Seal { tid: TID, statement, checked: false };
     let text = encoded(|out| encode_seal(out, &seal));
     assert_eq!(text, format!("Type:4;TID:3740;SEQ:51;DATA:5000 {}", "ab".repeat(32)));
     assert_eq!(decode(text.as_bytes()), Ok(Message::Seal(seal)));
@@ -137,6 +138,58 @@ fn seals_and_their_answers_are_read_back() {
         let text = format!("Type:5;TID:3740;DATA:{bad}");
         assert_eq!(decode(text.as_bytes()), Err(DecodeError::BadSeal), "{bad}");
     }
+}
+
+#[test]
+fn a_checked_seal_is_read_only_if_its_crc_holds_and_its_answer_names_it() {
+    let statement = Statement { chunks: 51, bytes: 5000, blake3: [0xab; 32] };
+    let seal = Seal { tid: TID, statement, checked: true };
+    let text = encoded(|out| encode_seal(out, &seal));
+    let hash = "ab".repeat(32);
+    let crc = ChunkCrc::of(TID, seq(51), format!("5000 {hash}").as_bytes());
+    assert_eq!(text, format!("Type:4;TID:3740;SEQ:51;CRC:{:08x};DATA:5000 {hash}", crc.0));
+    assert_eq!(decode(text.as_bytes()), Ok(Message::Seal(seal)));
+    let damaged = text.replace("SEQ:51", "SEQ:50");
+    assert_eq!(decode(damaged.as_bytes()), Err(DecodeError::BadCrc));
+    let words = format!("recorded {:08x}", crc.0);
+    let refused =
+        Refusal::ALL.map(|why| (Verdict::Refused(why), format!("refused {}", why.word())));
+    for (verdict, words) in [(Verdict::Recorded(crc), words)].into_iter().chain(refused) {
+        let text = encoded(|out| encode_seal_reply(out, TID, &verdict, 100));
+        assert_eq!(text, format!("Type:5;TID:3740;DATA:{words}"));
+        assert_eq!(decode(text.as_bytes()), Ok(Message::SealReply { tid: TID, verdict }));
+    }
+    for bad in ["recorded 123", "recorded 1234567G", "refused ", "refused because"] {
+        let text = format!("Type:5;TID:3740;DATA:{bad}");
+        assert_eq!(decode(text.as_bytes()), Err(DecodeError::BadSeal), "{bad}");
+    }
+}
+
+#[test]
+fn nonces_are_read_where_they_stand_and_ignored_where_classic_peers_never_look() {
+    let nonce = Nonce(0x0123_4567_89ab_cdef);
+    let intent = encoded(|out| encode_nonced_intent(out, nonce, 60));
+    assert_eq!(intent.len(), 60);
+    assert!(intent.starts_with("Type:0;NONCE:0123456789abcdef;PAD:000"), "{intent}");
+    assert_eq!(decode(intent.as_bytes()), Ok(Message::Intent { nonce: Some(nonce) }));
+    for other in ["Type:0;NONCE:12;", "Type:0;NONCE:0123456789ABCDEF;", "Type:0;X:1;"] {
+        assert_eq!(decode(other.as_bytes()), Ok(Message::Intent { nonce: None }), "{other}");
+    }
+    let text = encoded(|out| encode_assignment(out, TID, Some(nonce), &[]));
+    assert_eq!(text, "Type:1;TID:3740;NONCE:0123456789abcdef;DATA:[]");
+    let list = &b"[]"[..];
+    let message = Message::Assignment { tid: TID, nonce: Some(nonce), list };
+    assert_eq!(decode(text.as_bytes()), Ok(message));
+    let queued = encoded(|out| encode_queued(out, nonce, 5));
+    assert_eq!(queued, "Type:6;NONCE:0123456789abcdef;DATA:5");
+    assert_eq!(decode(queued.as_bytes()), Ok(Message::Queued { nonce, position: 5 }));
+    let probe = encoded(|out| encode_probe(out, nonce, 0));
+    assert_eq!(probe, "Type:7;NONCE:0123456789abcdef;");
+    assert_eq!(decode(probe.as_bytes()), Ok(Message::Probe { nonce }));
+    let caps = Capabilities::parse("crc record window=32 chunk=1200");
+    let reply = encoded(|out| encode_probe_reply(out, nonce, caps));
+    assert_eq!(reply, "Type:8;NONCE:0123456789abcdef;DATA:crc record window=32 chunk=1200");
+    assert_eq!(decode(reply.as_bytes()), Ok(Message::ProbeReply { nonce, caps }));
 }
 
 #[test]
@@ -262,7 +315,7 @@ fn capabilities_follow_the_name_and_unknown_ones_are_ignored() {
     let caps = Capabilities::parse("port=4651 crc seal window=32 chunk=1200");
     assert_eq!(caps.to_string(), "port=4651 crc seal window=32 chunk=1200");
     let entry = Entry { ip: "127.0.0.2".parse().unwrap(), name: "A".into(), caps };
-    let text = encoded(|out| encode_assignment(out, TID, std::slice::from_ref(&entry)));
+    let text = encoded(|out| encode_assignment(out, TID, None, std::slice::from_ref(&entry)));
     assert_eq!(
         text,
         "Type:1;TID:3740;DATA:[{'ip_address': '127.0.0.2', 'name': 'A', \
@@ -294,7 +347,7 @@ fn names_that_classic_clients_trip_over_are_cleaned_when_written() {
         name: "a;b'c}d\\e\u{e9}\n".into(),
         caps: Capabilities::default(),
     };
-    let text = encoded(|out| encode_assignment(out, TID, &[entry]));
+    let text = encoded(|out| encode_assignment(out, TID, None, &[entry]));
     assert!(text.ends_with("'name': 'abcde'}]"), "{text}");
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use mdalp_proto::ids::SequenceNumber;
+use mdalp_proto::wire::Statement;
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     AppendResult, Limits, NewChunk, Options, Query, SegmentLog, TransactionInfo, Transactions,
@@ -234,7 +235,8 @@ fn a_seal_is_answered_although_another_keeper_closed_the_transaction_meanwhile()
     append(&store, ANNOUNCED, &[1]);
     let payload = b"0123456789".repeat(3);
     let (chunks, bytes) = (3, payload.len() as u64);
-    let asked = Seal { tid: ANNOUNCED, chunks, bytes, blake3: *blake3::hash(&payload).as_bytes() };
+    let statement = Statement { chunks, bytes, blake3: *blake3::hash(&payload).as_bytes() };
+    let asked = Seal { tid: ANNOUNCED, statement, checked: false };
     let sealed = seal(&store, &asked);
     assert!(matches!(sealed, Sealed::Answer(Verdict::Complete, None)), "{sealed:?}");
 }

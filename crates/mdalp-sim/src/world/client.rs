@@ -176,7 +176,7 @@ impl Client {
         match &mut self.brain {
             Brain::Asking(intent) => intent.handle_datagram(now, from.into(), bytes),
             Brain::AskingOnce if from == orchestrator_addr() => {
-                if let Ok(Message::Assignment { tid, list }) = decode(bytes)
+                if let Ok(Message::Assignment { tid, list, .. }) = decode(bytes)
                     && let Ok(receivers) = mdalp_proto::wire::list::parse(list)
                 {
                     self.choose(net, truth, setup, Assignment { tid, receivers });

@@ -214,12 +214,13 @@ impl Store {
     pub(crate) fn seal(&mut self, net: &Net, seal: &Seal) -> Option<Verdict> {
         let log = self.log.as_ref()?;
         let summary = log.transaction(seal.tid).ok()??;
-        let missing = summary.ranges.missing_below(seal.chunks);
+        let missing = summary.ranges.missing_below(seal.statement.chunks);
         if !missing.is_empty() {
             return Some(Verdict::Missing(missing));
         }
         let done = assemble(log, seal.tid, &mut std::io::sink()).ok()?;
-        let same = (done.chunks, done.bytes, done.blake3) == (seal.chunks, seal.bytes, seal.blake3);
+        let same = (done.chunks, done.bytes, done.blake3)
+            == (seal.statement.chunks, seal.statement.bytes, seal.statement.blake3);
         if !same {
             return Some(Verdict::Mismatch);
         }

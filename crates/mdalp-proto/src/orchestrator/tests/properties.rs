@@ -71,7 +71,7 @@ proptest! {
                     world.orchestrator.handle_datagram(now, from, &bytes);
                 }
                 Step::Junk { bytes } => {
-                    let is_intent = decode(&bytes) == Ok(Message::Intent);
+                    let is_intent = matches!(decode(&bytes), Ok(Message::Intent { .. }));
                     if !is_intent {
                         let queued = world.orchestrator.queued();
                         world.orchestrator.handle_datagram(now, CLIENT.parse().unwrap(), &bytes);

@@ -1,7 +1,7 @@
 //! The last round trip: is it whole?
 
 use super::*;
-use crate::wire::{Verdict, encode_ack, encode_seal_reply};
+use crate::wire::{Statement, Verdict, encode_ack, encode_seal_reply};
 
 const HASH: [u8; 32] = [7; 32];
 
@@ -41,7 +41,8 @@ fn run(
                     encode_ack(&mut reply, tid, seq, None);
                 }
                 Message::Seal(seal) => {
-                    assert_eq!((seal.chunks, seal.bytes, seal.blake3), (10, 1000, HASH));
+                    let stated = Statement { chunks: 10, bytes: 1000, blake3: HASH };
+                    assert_eq!(seal.statement, stated);
                     questions += 1;
                     let Some(verdict) = answer(questions) else { continue };
                     encode_seal_reply(&mut reply, seal.tid, &verdict, 1000);
