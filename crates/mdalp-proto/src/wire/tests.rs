@@ -1,5 +1,7 @@
 //! What datagrams mean, byte by byte; the ids are those of the reliability matrix.
 
+mod vectors;
+
 use super::list::{Entry, ListError, parse, parse_up_to};
 use super::*;
 use proptest::prelude::*;
