@@ -86,7 +86,14 @@ fn append_256() -> Function {
                 let (tid, seq) =
                     (TransactionId(n / 16 % 16), SequenceNumber(n / 256 * 16 + n % 16));
                 let crc = chunk_crc(tid, seq, &DATA);
-                NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA }
+                NewChunk {
+                    tid,
+                    seq,
+                    receiver: ReceiverId(0),
+                    from: ([127, 0, 0, 1], 9).into(),
+                    crc,
+                    data: &DATA,
+                }
             })
             .collect();
         next += 256;

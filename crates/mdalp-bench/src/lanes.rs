@@ -82,7 +82,14 @@ fn addr(lane: u64) -> SocketAddr {
 }
 
 fn target(lane: u64, window: u16) -> Target {
-    Target { addr: ReceiverAddr(addr(lane)), latency: 1.0, window, crc: false, seal: false }
+    Target {
+        addr: ReceiverAddr(addr(lane)),
+        latency: 1.0,
+        window,
+        crc: false,
+        seal: false,
+        record: false,
+    }
 }
 
 fn machine(lanes: u64) -> Transfer {

@@ -163,7 +163,14 @@ fn sealed(dir: &Path, options: Options) -> Result<BTreeMap<OsString, u64>, Box<d
 fn chunk_of(tid: u64, seq: u64) -> NewChunk<'static> {
     let (tid, seq) = (TransactionId(tid), SequenceNumber(seq));
     let crc = chunk_crc(tid, seq, &DATA);
-    NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &DATA }
+    NewChunk {
+        tid,
+        seq,
+        receiver: ReceiverId(0),
+        from: ([127, 0, 0, 1], 9).into(),
+        crc,
+        data: &DATA,
+    }
 }
 
 /// Processor time of this thread, in seconds.

@@ -8,7 +8,10 @@ use crate::held::{DataArgs, Held};
 use crate::show;
 use crate::text;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
-use mdalp_store::{AssembleError, Query, State, assemble};
+use mdalp_proto::ranges::RangeSet;
+use mdalp_store::{
+    AssembleError, Query, ReadError, State, Statement, TransactionSummary, assemble,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
@@ -49,35 +52,71 @@ impl Args {
                 .because(format_args!("transaction {tid} was released; its chunks are not kept")));
         }
         let missing = show::missing(&summary);
-        if !missing.is_empty() && !self.partial {
-            return Err(Exit::Partial.because(format_args!(
-                "transaction {tid} is not whole: chunks {missing} are missing; send it again, or use \
-                 --partial to have what is there"
-            )));
+        let problem = problem(&summary, &missing);
+        if let Some(problem) = problem.as_ref().filter(|_| !self.partial) {
+            return Err(Exit::Partial.because(format_args!("transaction {tid}: {problem}")));
         }
-        let written = save(&self.output, |sink| {
-            if missing.is_empty() { whole(&held, tid, sink) } else { partial(&held, tid, sink) }
+        let written = save(&self.output, |sink| match summary.statement {
+            Some(stated) if problem.is_none() => whole(&held, tid, &stated, sink),
+            _ => partial(&held, tid, sink),
         })?;
-        let what = match (&written.blake3, written.bytes) {
-            (None, bytes) => {
-                format!("{}, not whole: chunks {missing} are missing", text::count(bytes, "byte"))
+        let bytes = text::count(written.bytes, "byte");
+        let what = match (&written.blake3, problem) {
+            (Some(hash), _) => {
+                format!("{bytes}, BLAKE3 {}, as its sender stated", show::hex(hash))
             }
-            (Some(_), 0) => {
-                "0 bytes: no chunk has come, so the payload is empty, or nothing of it arrived"
-                    .to_owned()
-            }
-            (Some(hash), bytes) => {
-                format!("{}, BLAKE3 {}", text::count(bytes, "byte"), show::hex(hash))
-            }
+            (None, Some(problem)) => format!("{bytes} of what is there: {problem}"),
+            (None, None) => format!("{bytes} of what is there"),
         };
         console::note(format_args!("{}: {what}", self.output.display()));
         Ok(if written.blake3.is_some() { ExitCode::SUCCESS } else { Exit::Partial.into() })
     }
 }
 
-fn whole(held: &Held, tid: TransactionId, sink: &mut dyn Write) -> Result<Written, Failure> {
+/// Why what is held cannot be handed out as the whole payload.
+fn problem(summary: &TransactionSummary, missing: &RangeSet) -> Option<String> {
+    let stated = summary.statement.is_some();
+    match (stated, missing.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(format!(
+            "not whole: chunks {missing} are missing; name the data directories of all its receivers \
+             with --data, send it again, or use --partial to have what is there"
+        )),
+        (false, _) => {
+            let gaps = if missing.is_empty() {
+                String::new()
+            } else {
+                format!("; of what came, chunks {missing} are missing")
+            };
+            Some(format!(
+                "nobody knows whether this is the whole payload: its sender never stated that (a classic \
+                 client, or one that was interrupted){gaps}; use --partial to have what is there"
+            ))
+        }
+    }
+}
+
+fn whole(
+    held: &Held,
+    tid: TransactionId,
+    stated: &Statement,
+    sink: &mut dyn Write,
+) -> Result<Written, Failure> {
     match assemble(held, tid, sink) {
-        Ok(done) => Ok(Written { bytes: done.bytes, blake3: Some(done.blake3) }),
+        Ok(done)
+            if (done.chunks, done.bytes, done.blake3)
+                == (stated.chunks, stated.bytes, stated.blake3) =>
+        {
+            Ok(Written { bytes: done.bytes, blake3: Some(done.blake3) })
+        }
+        Ok(done) => Err(Exit::Verification.because(format_args!(
+            "transaction {tid}: what is held is not what its sender stated: {} with BLAKE3 {} here, {} \
+             with BLAKE3 {} stated",
+            text::count(done.bytes, "byte"),
+            show::hex(&done.blake3),
+            text::count(stated.bytes, "byte"),
+            show::hex(&stated.blake3),
+        ))),
         Err(AssembleError::Read(error)) => Err(show::read_failure(tid, &error)),
         Err(AssembleError::Sink(error)) => {
             Err(Exit::LocalIo.because(format_args!("writing: {error}")))
@@ -86,14 +125,25 @@ fn whole(held: &Held, tid: TransactionId, sink: &mut dyn Write) -> Result<Writte
     }
 }
 
+/// Writes every chunk that can be read.
 fn partial(held: &Held, tid: TransactionId, sink: &mut dyn Write) -> Result<Written, Failure> {
-    let (mut bytes, mut result) = (0, Ok(()));
-    held.read(tid, SequenceNumber(0), &mut |_, data| {
-        bytes += data.len() as u64;
-        result = sink.write_all(data);
-        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
-    .map_err(|error| show::read_failure(tid, &error))?;
+    let (mut bytes, mut result, mut from) = (0, Ok(()), SequenceNumber(0));
+    loop {
+        let read = held.read(tid, from, &mut |_, data| {
+            bytes += data.len() as u64;
+            result = sink.write_all(data);
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match read {
+            Ok(()) => break,
+            // The good ones behind it are good all the same.
+            Err(ReadError::Damaged { seq }) => {
+                console::note(format_args!("mdalp: transaction {tid}: chunk {seq} is damaged"));
+                from = SequenceNumber(seq.0.saturating_add(1));
+            }
+            Err(error) => return Err(show::read_failure(tid, &error)),
+        }
+    }
     result.map_err(|error| Exit::LocalIo.because(format_args!("writing: {error}")))?;
     Ok(Written { bytes, blake3: None })
 }

@@ -9,9 +9,7 @@ use crate::text;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_store::disk::RealDisk;
-use mdalp_store::{
-    Query, ReadError, Reader, Receipt, ReceiverId, ReceiverName, State, TransactionSummary,
-};
+use mdalp_store::{Query, ReadError, Reader, ReceiverId, ReceiverName, State, TransactionSummary};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -85,14 +83,21 @@ impl Held {
         tid: TransactionId,
         parts: Vec<TransactionSummary>,
     ) -> Result<Option<TransactionSummary>, ReadError> {
+        let several = parts.len() > 1;
         let mut parts = parts.into_iter();
         let Some(mut whole) = parts.next() else { return Ok(None) };
-        let mut receipts = vec![whole.receipt];
         for part in parts {
-            if whole.chunks == 0 {
+            if matches!(whole.state, State::Expired | State::Removed) {
                 whole.state = part.state;
             }
-            receipts.push(part.receipt);
+            whole.statement = match (whole.statement, part.statement) {
+                // The first one that a store hears of counts there; stores that disagree prove nothing.
+                (Some(one), Some(other)) if one != other => {
+                    return Err(ReadError::Contradiction);
+                }
+                (one, other) => one.or(other),
+            };
+            whole.receipt = whole.receipt.or(part.receipt);
             whole.info = whole.info.or(part.info);
             whole.chunks += part.chunks;
             whole.bytes += part.bytes;
@@ -100,18 +105,17 @@ impl Held {
             whole.shares.extend(part.shares);
             whole.last_append = whole.last_append.max(part.last_append);
         }
-        if receipts.len() > 1 {
+        if several {
             if whole.chunks != whole.ranges.len() {
                 (whole.chunks, whole.bytes) = self.count(tid)?;
             }
-            // A store that has only a part may have closed it, for it cannot know of the rest.
-            let covers = |r: &Receipt| r.chunks == whole.chunks && r.bytes == whole.bytes;
-            whole.receipt = receipts.into_iter().flatten().find(covers);
-            whole.state = match whole.state {
-                _ if whole.receipt.is_some() => State::Complete,
-                State::Complete => State::Open,
-                state => state,
-            };
+            // No store has compared the whole, unless it has all of it. Who reads it does.
+            let stated = whole.statement.map(|statement| (statement.chunks, statement.bytes));
+            let held = whole.ranges.contiguous_from_zero().map(|chunks| (chunks, whole.bytes));
+            if matches!(whole.state, State::Open | State::Complete | State::Damaged) {
+                let is_whole = stated.is_some() && held == stated;
+                whole.state = if is_whole { State::Complete } else { State::Open };
+            }
         }
         Ok(Some(whole))
     }
@@ -180,14 +184,28 @@ impl Query for Held {
                 return Ok(());
             };
             let mut stopped = false;
-            held[index].0.read(tid, SequenceNumber(first), &mut |seq, data| {
+            let read = held[index].0.read(tid, SequenceNumber(first), &mut |seq, data| {
                 if seq.0 > last {
                     return ControlFlow::Break(());
                 }
                 let flow = visit(seq, data);
                 stopped = flow.is_break();
                 flow
-            })?;
+            });
+            match read {
+                // Another copy may be good.
+                Err(ReadError::Damaged { seq })
+                    if held
+                        .iter()
+                        .enumerate()
+                        .any(|(other, (_, ranges))| other != index && ranges.contains(seq.0)) =>
+                {
+                    held[index].1.remove(seq.0);
+                    at = seq.0;
+                    continue;
+                }
+                other => other?,
+            }
             let Some(next) = last.checked_add(1).filter(|_| !stopped) else { return Ok(()) };
             at = next;
         }

@@ -1,6 +1,5 @@
 //! `mdalp orchestrator`: an orchestrator whose receivers run elsewhere.
 
-use crate::console;
 use crate::exit::{Exit, Outcome};
 use crate::server::{self, OrchestratorArgs};
 use mdalp_server::{OrchestratorConfig, ReceiverSpec, bind};
@@ -14,8 +13,8 @@ pub(crate) struct Args {
     listen: SocketAddr,
 
     /// A receiver: its name and address; repeat it for each. Classic clients know no port but 4650
-    #[arg(long, value_name = "NAME=IP[:PORT]", required = true)]
-    receiver: Vec<ReceiverSpec>,
+    #[arg(long, value_name = "NAME=HOST[:PORT]", required = true)]
+    receiver: Vec<server::Typed>,
 
     /// What the receivers advertise beyond the classic protocol, such as "crc window=32 chunk=1200"
     /// [default: nothing]
@@ -33,17 +32,18 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         server::prepare(self.verbose)?;
-        let specs: Result<Vec<_>, _> = self
-            .receiver
+        let specs: Result<Vec<_>, _> = server::receivers(&self.receiver)?
             .iter()
             .map(|spec| server::spec(spec.name(), spec.addr(), self.caps))
             .collect();
-        let mut config = OrchestratorConfig::standalone(&specs?);
+        let specs = specs?;
+        let first = specs.first().map(ReceiverSpec::addr);
+        let mut config = OrchestratorConfig::standalone(&specs);
         self.orchestrator.apply(&mut config.rules);
         let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
         let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;
         server::announce("orchestrator", addr);
-        console::note(format_args!("send with: mdalp -a {} -p {} -f FILE", addr.ip(), addr.port()));
+        server::announce_client(addr, first);
         let (stats, _watch) = mdalp_server::stats::channel();
         server::run(|shutdown| mdalp_server::orchestrator::run(socket, config, stats, shutdown))
     }

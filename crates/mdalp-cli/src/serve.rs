@@ -1,7 +1,6 @@
 //! `mdalp serve`: the whole server side in one process.
 
 use crate::capture::CaptureArgs;
-use crate::console;
 use crate::exit::{Exit, Outcome};
 use crate::server::{self, OrchestratorArgs, ReceiverArgs};
 use mdalp_capture::CaptureFile;
@@ -16,9 +15,9 @@ pub(crate) struct Args {
     listen: SocketAddr,
 
     /// A receiver: its name and address; repeat it for each. Classic clients know no port but 4650
-    #[arg(long, value_name = "NAME=IP[:PORT]",
+    #[arg(long, value_name = "NAME=HOST[:PORT]",
         default_values = ["A=127.0.0.2:4650", "B=127.0.0.3:4650", "C=127.0.0.4:4650"])]
-    receiver: Vec<ReceiverSpec>,
+    receiver: Vec<server::Typed>,
 
     /// Log more; twice: everything
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -37,8 +36,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         server::prepare(self.verbose)?;
-        let specs: Result<Vec<_>, _> = self
-            .receiver
+        let specs: Result<Vec<_>, _> = server::receivers(&self.receiver)?
             .iter()
             .map(|spec| self.receivers.spec(spec.name(), spec.addr(), true))
             .collect();
@@ -50,7 +48,7 @@ impl Args {
         for spec in &specs {
             server::announce(&format!("receiver {}", spec.name()), spec.addr());
         }
-        console::note(format_args!("send with: mdalp -a {} -p {} -f FILE", addr.ip(), addr.port()));
+        server::announce_client(addr, specs.first().map(ReceiverSpec::addr));
         let mut config = ServeConfig::new(specs);
         self.orchestrator.apply(&mut config.orchestrator);
         config.receivers = self.receivers.config(config.receivers.receivers);

@@ -8,13 +8,15 @@ use clap::ValueEnum;
 use mdalp_proto::wire::caps::MAX_CHUNK;
 use mdalp_proto::wire::{Capabilities, PORT};
 use mdalp_proto::{orchestrator, receiver};
-use mdalp_server::{KeepConfig, ReceiverConfig, ReceiverSpec, ServerError, Summary};
+use mdalp_server::{ReceiverConfig, ReceiverSpec, ServerError, Summary};
 use mdalp_store::{Durability, Store};
 use std::io::{IsTerminal, stderr};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::Level;
 
 /// How the orchestrator hands out transactions.
@@ -78,17 +80,18 @@ pub(crate) struct ReceiverArgs {
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "fsync")]
     durability: DurabilityArg,
 
-    /// A transaction without gaps is complete after S seconds without a new chunk
+    /// A classic client is taken to be done S seconds after its last new chunk, if what came has no gap
     #[arg(long, value_name = "S", default_value_t = Seconds(receiver::Config::default().quiet))]
     quiet_time: Seconds,
 
-    /// A transaction with gaps is given up after S seconds without a new chunk, or sooner (180) if there
-    /// are too many
-    #[arg(long, value_name = "S", default_value_t = Seconds(KeepConfig::default().unfinished))]
-    expire: Seconds,
+    /// A share whose sender has not stated what the whole payload is goes S seconds after its last new
+    /// chunk [default: never]
+    #[arg(long, value_name = "S")]
+    expire: Option<Seconds>,
 
-    /// The same for transactions that the orchestrator in this process assigned
-    #[arg(long, value_name = "S", default_value_t = Seconds(KeepConfig::default().registered))]
+    /// A transaction that the orchestrator in this process assigned, and that has gaps, goes S seconds
+    /// after its last new chunk
+    #[arg(long, value_name = "S", default_value_t = Seconds(Duration::from_secs(7 * 24 * 3600)))]
     expire_assigned: Seconds,
 
     /// A complete transaction is removed S seconds after it was closed, and after the start [default:
@@ -119,7 +122,7 @@ pub(crate) struct ReceiverArgs {
     shards: usize,
 
     /// What the receivers advertise beyond the classic protocol [default: "crc seal window=32
-    /// chunk=1200"; without seal where no orchestrator is in this process]
+    /// chunk=1200"; record instead of seal where no orchestrator is in this process]
     #[arg(long, value_name = "LIST", value_parser = caps)]
     caps: Option<Capabilities>,
 
@@ -148,12 +151,18 @@ impl ReceiverArgs {
         let all = Capabilities {
             crc: true,
             seal: together,
-            record: false,
+            record: !together,
             window: Some(32),
             chunk: Some(MAX_CHUNK),
             port: None,
         };
         let default = if self.classic { Capabilities::default() } else { all };
+        if !together && self.caps.is_some_and(|caps| caps.seal) {
+            return Err(Exit::Usage.because(format_args!(
+                "--caps: a receiver that runs alone sees only its share and cannot confirm the whole; \
+                 use record instead of seal"
+            )));
+        }
         spec(name, addr, self.caps.unwrap_or(default))
     }
 
@@ -164,8 +173,8 @@ impl ReceiverArgs {
         config.rules.max_chunk = self.max_chunk;
         config.rules.max_seq = self.max_chunks;
         config.rules.per_source = self.per_source;
-        config.keep.unfinished = self.expire.0;
-        config.keep.registered = self.expire_assigned.0;
+        config.keep.unannounced = self.expire.map(|seconds| seconds.0);
+        config.keep.assigned = Some(self.expire_assigned.0);
         config.keep.complete = self.expire_complete.map(|seconds| seconds.0);
         config.rules.transactions = self.transactions;
         config.shards = self.shards;
@@ -213,7 +222,7 @@ pub(crate) fn caps(text: &str) -> Result<Capabilities, String> {
     for token in text.split(' ').filter(|token| !token.is_empty()) {
         let known = Capabilities::parse(token);
         if known.is_classic() || known.port.is_some() {
-            return Err(format!("{token:?} is none of crc, seal, window=N, chunk=N"));
+            return Err(format!("{token:?} is none of crc, seal, record, window=N, chunk=N"));
         }
     }
     Ok(Capabilities::parse(text))
@@ -275,6 +284,108 @@ fn log(verbose: u8) {
         .init();
 }
 
+/// The command line of a client of this orchestrator. Where it listens on all addresses, one that a client can
+/// send to: that by which this machine reaches `to`, its first receiver.
+pub(crate) fn announce_client(orchestrator: SocketAddr, to: Option<SocketAddr>) {
+    let (ip, port) = (orchestrator.ip(), orchestrator.port());
+    if !ip.is_unspecified() {
+        console::note(format_args!("send with: mdalp -a {ip} -p {port} -f FILE"));
+        return;
+    }
+    match to.and_then(|to| address_towards(ip, to)) {
+        Some(ip) => console::note(format_args!(
+            "send with: mdalp -a {ip} -p {port} -f FILE (or another address of this machine)"
+        )),
+        None => console::note(format_args!(
+            "send with: mdalp -a ADDRESS-OF-THIS-MACHINE -p {port} -f FILE"
+        )),
+    }
+}
+
+/// The address that this machine has for what it sends to `to`. Nothing is sent.
+fn address_towards(family: IpAddr, to: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((family, 0)).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+/// The receivers that were typed, with names looked up; each address once.
+pub(crate) fn receivers(typed: &[Typed]) -> Result<Vec<ReceiverSpec>, Failure> {
+    let mut specs: Vec<ReceiverSpec> = Vec::new();
+    for Typed { name, host, port } in typed {
+        let spec = ReceiverSpec::new(name, look_up(host, *port)?)
+            .map_err(|error| Exit::Usage.because(error))?;
+        if spec.addr().port() != 0
+            && let Some(other) = specs.iter().find(|other| other.addr() == spec.addr())
+        {
+            return Err(Exit::Usage.because(format_args!(
+                "receivers {:?} and {name:?} have the same address {}; give each one of its own",
+                other.name(),
+                spec.addr()
+            )));
+        }
+        if let Some(other) = specs.iter().find(|other| other.name() == name) {
+            return Err(Exit::Usage.because(format_args!(
+                "two receivers are called {name:?}: {} and {}; give each a name of its own",
+                other.addr(),
+                spec.addr()
+            )));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+/// A host's address; IPv4 where it has both, as the client looks up an orchestrator's.
+fn look_up(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let because = |why: String| {
+        Exit::Usage.because(format_args!(
+            "receiver {host}: the name has no address ({why}); check it, or give an IP address"
+        ))
+    };
+    let found: Vec<SocketAddr> =
+        (host, port).to_socket_addrs().map_err(|error| because(error.to_string()))?.collect();
+    let v4 = found.iter().find(|addr| addr.is_ipv4());
+    v4.or(found.first()).copied().ok_or_else(|| because("nothing found".to_owned()))
+}
+
+/// `NAME=HOST` or `NAME=HOST:PORT`, as typed. The name is looked up when a server starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Typed {
+    name: String,
+    host: String,
+    port: u16,
+}
+
+impl FromStr for Typed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let syntax = || "write NAME=IP, NAME=HOST, or either with :PORT behind it".to_owned();
+        let (name, place) = text.split_once('=').ok_or_else(syntax)?;
+        let (host, port) = if let Ok(addr) = listen(place) {
+            // What needs no look-up is checked at once.
+            ReceiverSpec::new(name, addr).map_err(|error| error.to_string())?;
+            (addr.ip().to_string(), addr.port())
+        } else {
+            let (host, port) = match place.split_once(':') {
+                Some((host, port)) => (host, port.parse().map_err(|_| syntax())?),
+                None => (place, PORT),
+            };
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            // Nothing but digits and dots is an address with a typing error, not a name.
+            if !host.contains(|c: char| c.is_ascii_alphabetic()) || !host.chars().all(fits) {
+                return Err(syntax());
+            }
+            (host.to_owned(), port)
+        };
+        Ok(Self { name: name.to_owned(), host, port })
+    }
+}
+
 /// One line for each socket that is open by now.
 pub(crate) fn announce(role: &str, addr: SocketAddr) {
     console::note(format_args!("listening: {role} on {addr}"));
@@ -294,6 +405,7 @@ where
         .map_err(|error| Exit::Internal.because(format_args!("starting the runtime: {error}")))?;
     let summary = runtime.block_on(async {
         let signal = signals::first();
+        signals::ignore_hangups();
         serve(Box::pin(async {
             signal.await;
             console::note(format_args!("stopping; a second signal ends at once"));

@@ -6,7 +6,7 @@ use crate::held::{DataArgs, Held};
 use crate::text;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
-use mdalp_store::{Query, ReadError, State, TransactionSummary, UnixMillis, assemble};
+use mdalp_store::{Query, ReadError, State, Statement, TransactionSummary, UnixMillis, assemble};
 use serde::Serialize;
 use std::io;
 use std::process::ExitCode;
@@ -29,7 +29,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 pub(crate) struct Description {
     pub(crate) tid: u64,
-    /// `open`, `complete`, `expired` or `removed`.
+    /// `open`, `share` (of a payload that is known, the rest of which other receivers may hold),
+    /// `complete`, `damaged`, `expired` or `removed`.
     pub(crate) state: &'static str,
     pub(crate) bytes: u64,
     pub(crate) chunks: u64,
@@ -37,10 +38,20 @@ pub(crate) struct Description {
     blake3: Option<String>,
     /// First and last of each run of missing chunks below the highest one held.
     missing: Vec<(u64, u64)>,
+    /// What the sender stated of the whole payload; null if it is not known.
+    stated: Option<Stated>,
     receivers: Vec<Holding>,
     begun: Option<String>,
     pub(crate) last_append: Option<String>,
     pub(crate) client: Option<String>,
+}
+
+/// What the sender stated of the whole payload.
+#[derive(Serialize)]
+struct Stated {
+    chunks: u64,
+    bytes: u64,
+    blake3: String,
 }
 
 /// What one receiver was the first to take.
@@ -51,6 +62,13 @@ struct Holding {
     chunks: u64,
     bytes: u64,
     ranges: Vec<(u64, u64)>,
+}
+
+impl Stated {
+    fn text(&self) -> String {
+        let (bytes, chunks) = (text::count(self.bytes, "byte"), text::count(self.chunks, "chunk"));
+        format!("{bytes} in {chunks}, BLAKE3 {}", self.blake3)
+    }
 }
 
 impl Args {
@@ -84,16 +102,22 @@ pub(crate) fn find(
 /// What reading a transaction failed for.
 pub(crate) fn read_failure(tid: TransactionId, error: &ReadError) -> Failure {
     let exit = match error {
-        ReadError::Damaged { .. } => Exit::Verification,
+        ReadError::Damaged { .. } | ReadError::Contradiction => Exit::Verification,
         ReadError::UnknownTransaction => Exit::Usage,
         _ => Exit::LocalIo,
     };
     exit.because(format_args!("transaction {tid}: {error}"))
 }
 
-/// What is not there below the highest chunk held.
+/// What is not there below the end that the sender stated, or else below the highest chunk held.
 pub(crate) fn missing(summary: &TransactionSummary) -> RangeSet {
-    summary.ranges.missing_below(summary.ranges.last().map_or(0, |last| last.saturating_add(1)))
+    let held = || summary.ranges.last().map_or(0, |last| last.saturating_add(1));
+    summary.ranges.missing_below(summary.statement.map_or_else(held, |stated| stated.chunks))
+}
+
+/// Whether other receivers may hold what is missing here.
+fn is_share(summary: &TransactionSummary, missing: &RangeSet) -> bool {
+    summary.statement.is_some() && summary.info.is_none() && !missing.is_empty()
 }
 
 impl Description {
@@ -113,7 +137,9 @@ impl Description {
         Ok(Self {
             tid: summary.tid.0,
             state: match summary.state {
+                State::Open if is_share(summary, &missing) => "share",
                 State::Open => "open",
+                State::Damaged => "damaged",
                 State::Complete => "complete",
                 State::Expired => "expired",
                 State::Removed => "removed",
@@ -122,10 +148,15 @@ impl Description {
             chunks: summary.chunks,
             blake3: blake3(held, summary, &missing)?,
             missing: pairs(&missing),
+            stated: summary.statement.map(|Statement { chunks, bytes, blake3 }| Stated {
+                chunks,
+                bytes,
+                blake3: hex(&blake3),
+            }),
             receivers: summary.shares.iter().map(holding).collect(),
             begun: summary.info.as_ref().map(|info| time(info.begun)),
             last_append: summary.last_append.map(time),
-            client: summary.info.as_ref().map(|info| info.client.clone()),
+            client: summary.client(),
         })
     }
 
@@ -142,6 +173,7 @@ impl Description {
             ("bytes", self.bytes.to_string()),
             ("chunks", self.chunks.to_string()),
             ("missing", self.missing_text()),
+            ("stated", self.stated.as_ref().map_or_else(dash, Stated::text)),
             ("blake3", self.blake3.clone().unwrap_or_else(dash)),
             ("client", self.client.clone().unwrap_or_else(dash)),
             ("begun", self.begun.clone().unwrap_or_else(dash)),
@@ -171,8 +203,8 @@ fn blake3(
     summary: &TransactionSummary,
     missing: &RangeSet,
 ) -> Result<Option<String>, Failure> {
-    if let (State::Complete, Some(receipt)) = (summary.state, summary.receipt) {
-        return Ok(Some(hex(&receipt.blake3)));
+    if let (State::Complete, Some(stated)) = (summary.state, summary.statement) {
+        return Ok(Some(hex(&stated.blake3)));
     }
     if !missing.is_empty() || summary.state != State::Open {
         return Ok(None);

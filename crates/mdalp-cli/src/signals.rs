@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first one asks, the second one ends the process at once.
+//! SIGINT and SIGTERM: the first one asks, the second one ends the process at once. SIGHUP: not for servers.
 
 use mdalp::Interrupt;
 
@@ -37,3 +37,21 @@ pub(crate) async fn first() -> Interrupt {
         Err(_) => std::future::pending().await,
     }
 }
+
+/// Lets SIGHUP pass for as long as the process lives: a server outlives the terminal that it was started from,
+/// and has no settings to read again. Call it inside the runtime.
+#[cfg(unix)]
+pub(crate) fn ignore_hangups() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP ignored: nothing is read again; SIGTERM ends a server in order");
+        }
+    });
+}
+
+/// Does nothing: there are no such signals.
+#[cfg(not(unix))]
+pub(crate) fn ignore_hangups() {}

@@ -132,5 +132,13 @@ mod tests {
             assert_eq!(check(ip, public, true), Ok(()));
         }
         assert_eq!(verdict("18.134.193.153", "18.139.29.142"), Ok(()));
+        for (ip, private) in [
+            ("100.63.255.255", false),
+            ("100.64.0.0", true),
+            ("100.127.255.255", true),
+            ("100.128.0.0", false),
+        ] {
+            assert_eq!(verdict(ip, "198.51.100.7").is_err(), private, "{ip}");
+        }
     }
 }

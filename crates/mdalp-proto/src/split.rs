@@ -107,6 +107,17 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn with_ten_receivers_the_least_share_is_a_tenth_and_with_eleven_half_an_equal_one() {
+        let with_one_near = |count: usize| {
+            let latencies: Vec<f64> = (0..count).map(|n| if n == 0 { 1.0 } else { 1e6 }).collect();
+            byte_shares(11_000, &latencies)
+        };
+        assert_eq!(with_one_near(10), [1100; 10]);
+        let eleven = with_one_near(11);
+        assert_eq!((eleven[0], &eleven[1..]), (6000, &[500; 10][..]));
+    }
+
+    #[test]
     fn the_published_plans_come_out_to_the_byte() {
         let text = include_str!("../../../vectors/split.json");
         let vectors: serde_json::Value = serde_json::from_str(text).unwrap();

@@ -3,13 +3,13 @@
 //! Raw text from a command line becomes a checked value here, once; nothing below checks again.
 
 use crate::error::ConfigError;
+use mdalp_proto::completion::Retention;
 use mdalp_proto::observe::Observer;
 use mdalp_proto::wire::list::{Entry, is_classic_name};
 use mdalp_proto::wire::{Capabilities, PORT};
 use mdalp_proto::{orchestrator, receiver};
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// One receiver: what people call it, where it listens, what it can do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,16 +20,21 @@ pub struct ReceiverSpec {
 }
 
 impl ReceiverSpec {
-    /// A receiver with the capabilities of this implementation: `crc window=32 chunk=1200`, and
-    /// `port=` if it does not listen on 4650.
+    /// A receiver with the capabilities of this implementation where it runs alone: `crc record window=32
+    /// chunk=1200`, and `port=` if it does not listen on 4650.
     ///
     /// # Errors
     /// [`ConfigError::Name`] if classic clients cannot read the name, [`ConfigError::Wildcard`] if
     /// the address is none that a client could send to, [`ConfigError::Port`] if clients would not
     /// believe the port.
     pub fn new(name: impl Into<String>, addr: SocketAddr) -> Result<Self, ConfigError> {
-        let caps =
-            Capabilities { crc: true, window: Some(32), chunk: Some(1200), ..Default::default() };
+        let caps = Capabilities {
+            crc: true,
+            record: true,
+            window: Some(32),
+            chunk: Some(1200),
+            ..Default::default()
+        };
         Self::with_caps(name, addr, caps)
     }
 
@@ -120,8 +125,9 @@ pub struct ReceiverConfig {
     pub receivers: Vec<ReceiverSpec>,
     /// The rules.
     pub rules: receiver::Config,
-    /// How long transactions are kept.
-    pub keep: KeepConfig,
+    /// How long transactions are kept. Nothing is deleted before the server itself has run that long:
+    /// calendars can be set, so their word alone is not enough to throw something away.
+    pub keep: Retention,
     /// Who is shown every datagram, in [`ServeConfig`] the orchestrator's too. Default: nobody.
     pub observer: Option<Observer>,
     /// Network loops, each in a thread of its own with a part of the transactions; store and writer are
@@ -135,7 +141,7 @@ impl ReceiverConfig {
         Self {
             receivers,
             rules: receiver::Config::default(),
-            keep: KeepConfig::default(),
+            keep: Retention::default(),
             observer: None,
             shards: 1,
         }
@@ -156,36 +162,6 @@ impl ReceiverConfig {
 
     /// So many [`shards`](Self::shards) at most.
     pub const MOST_SHARDS: usize = 64;
-}
-
-/// How long transactions are kept.
-///
-/// Nothing is released before the server itself has run that long: calendars can be set, so their
-/// word alone is not enough to throw something away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeepConfig {
-    /// An unfinished transaction that no orchestrator announced is released after this time without
-    /// a new chunk; sooner, down to 3 minutes, when the store is crowded. Default 1 h.
-    pub unfinished: Duration,
-    /// The same for one that our orchestrator announced. Default 24 h.
-    pub registered: Duration,
-    /// A complete transaction is removed so long after its receipt. Default: never.
-    pub complete: Option<Duration>,
-}
-
-impl KeepConfig {
-    /// The shortest of them.
-    pub(crate) fn shortest(&self) -> Duration {
-        let unfinished = self.unfinished.min(self.registered);
-        self.complete.map_or(unfinished, |complete| complete.min(unfinished))
-    }
-}
-
-impl Default for KeepConfig {
-    fn default() -> Self {
-        let hour = Duration::from_secs(3600);
-        Self { unfinished: hour, registered: 24 * hour, complete: None }
-    }
 }
 
 /// What [`serve::run`](crate::serve::run) needs to know: the whole server side in one process.

@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::error::ServerError;
 use crate::inbox::Inbox;
-use crate::keeper::{self, Outcome, Sealed, Swept};
+use crate::keeper::{self, Outcome};
 use crate::log::Log;
 use crate::orchestrator::OrchestratorSide;
 use crate::port::{Input, Port};
@@ -15,11 +15,11 @@ use crate::shard::{Letter, News, Other, any_ended};
 use crate::stats::{Stats, StatsSender, Summary};
 use crate::worker::Worker;
 use crate::writer::{Batch, Begun};
+use mdalp_proto::completion::{Answer, Finding, Reason};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::Orchestrator;
-use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
-use mdalp_store::Receipt;
+use mdalp_store::complete::Done;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -315,55 +315,57 @@ impl Engine {
     fn kept(&mut self, now: Instant, reply: keeper::Reply) {
         match reply {
             keeper::Reply::Inspected(tid, outcome) => match outcome {
-                Outcome::Closed(receipt) => self.closed(now, tid, &receipt),
+                Outcome::Over => self.ended(now, tid),
                 Outcome::Gaps(gaps) => self.log.gaps(tid, &gaps),
                 Outcome::Failed(why) => self.log.failed(tid, &why),
                 Outcome::Nothing => {}
             },
-            keeper::Reply::Sealed(asked, sealed) => self.sealed(now, &asked, sealed),
-            keeper::Reply::Swept(Swept { closed, expired, removed, more }) => {
-                for (tid, receipt) in closed {
-                    self.closed(now, tid, &receipt);
+            keeper::Reply::Sealed(asked, done) => {
+                let mut answered = false;
+                for done in done {
+                    answered |= matches!(&done, Done::Answered(answer) if answer.asked == asked);
+                    self.done(now, done);
                 }
-                for tid in removed {
-                    self.log.removed(tid);
-                }
-                if let Some(side) = self.receivers.as_mut().filter(|_| more) {
-                    side.lost_sight = true;
-                }
-                for tid in expired {
-                    self.expired += 1;
-                    self.log.released(tid);
-                    self.ended(now, tid);
+                if let Some(side) = self.receivers.as_mut().filter(|_| !answered) {
+                    side.machine.handle_sealed(&asked, None);
                 }
             }
+            keeper::Reply::Swept(done) => done.into_iter().for_each(|done| self.done(now, done)),
             keeper::Reply::Opened(_) => {}
         }
     }
 
-    fn sealed(&mut self, now: Instant, asked: &SealAsked, sealed: Sealed) {
-        let verdict = match sealed {
-            Sealed::Answer(verdict, receipt) => {
-                if let Some(receipt) = receipt {
-                    self.closed(now, asked.seal.tid, &receipt);
-                }
-                Some(verdict)
+    /// Passes on what the completion rules led to.
+    fn done(&mut self, now: Instant, done: Done) {
+        match done {
+            Done::Answered(answer) => self.answered(now, &answer),
+            Done::Released(tid, Reason::Expired) => {
+                self.expired += 1;
+                self.log.released(tid);
+                self.ended(now, tid);
             }
-            Sealed::Unknown => None,
-            Sealed::Failed(why) => {
-                self.log.failed(asked.seal.tid, &why);
-                None
-            }
-        };
-        if let Some(side) = &mut self.receivers {
-            side.machine.handle_sealed(asked, verdict);
+            Done::Released(tid, Reason::Removed) => self.log.removed(tid),
+            Done::Failed(tid, why) => self.log.failed(tid, &why),
         }
     }
 
-    fn closed(&mut self, now: Instant, tid: TransactionId, receipt: &Receipt) {
-        self.closed += 1;
-        self.log.closed(tid, receipt);
-        self.ended(now, tid);
+    fn answered(&mut self, now: Instant, answer: &Answer) {
+        let (tid, from) = (answer.asked.seal.tid, answer.from());
+        let statement = answer.asked.seal.statement;
+        match answer.found {
+            Finding::Closed { revision } => {
+                self.closed += 1;
+                self.log.closed(tid, from, &statement, revision);
+            }
+            Finding::Recorded => self.log.recorded(tid, from, &statement),
+            Finding::Nothing => {}
+        }
+        if let Some(side) = &mut self.receivers {
+            side.machine.handle_sealed(&answer.asked, answer.verdict.clone());
+        }
+        if answer.is_final() {
+            self.ended(now, tid);
+        }
     }
 
     fn ended(&mut self, now: Instant, tid: TransactionId) {

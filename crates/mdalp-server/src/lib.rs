@@ -29,7 +29,7 @@ mod worker;
 mod writer;
 
 pub use bind::{bind, bind_receivers};
-pub use config::{KeepConfig, OrchestratorConfig, ReceiverConfig, ReceiverSpec, ServeConfig};
+pub use config::{OrchestratorConfig, ReceiverConfig, ReceiverSpec, ServeConfig};
 pub use error::{ConfigError, ServerError};
 pub use open::open_store;
 pub use stats::{Stats, Summary};

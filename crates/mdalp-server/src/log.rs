@@ -6,8 +6,10 @@ use crate::stats::Stats;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
-use mdalp_store::{Receipt, StoreError};
+use mdalp_proto::wire::Statement;
+use mdalp_store::StoreError;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Lines about transactions in one second; the others are only counted.
 const LINES: u32 = 50;
@@ -51,10 +53,23 @@ impl Log {
         }
     }
 
-    pub(crate) fn closed(&mut self, tid: TransactionId, receipt: &Receipt) {
+    pub(crate) fn closed(
+        &mut self,
+        tid: TransactionId,
+        from: SocketAddr,
+        whole: &Statement,
+        revision: u32,
+    ) {
         if self.may_speak() {
-            let Receipt { bytes, chunks, revision, .. } = receipt;
-            tracing::info!(%tid, bytes, chunks, revision, "transaction closed, no gaps");
+            let Statement { bytes, chunks, .. } = whole;
+            tracing::info!(%tid, %from, bytes, chunks, revision, "payload is whole and compared");
+        }
+    }
+
+    pub(crate) fn recorded(&mut self, tid: TransactionId, from: SocketAddr, whole: &Statement) {
+        if self.may_speak() {
+            let Statement { bytes, chunks, .. } = whole;
+            tracing::info!(%tid, %from, bytes, chunks, "recorded what the sender states of the whole");
         }
     }
 
@@ -71,7 +86,7 @@ impl Log {
 
     pub(crate) fn released(&mut self, tid: TransactionId) {
         if self.may_speak() {
-            tracing::info!(%tid, "transaction released, it was never finished");
+            tracing::info!(%tid, "expired incomplete transaction");
         }
     }
 

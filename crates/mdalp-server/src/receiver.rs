@@ -101,7 +101,10 @@ impl ReceiverSide {
     ) -> Result<Self, ServerError> {
         config.check(sockets.len())?;
         let ReceiverConfig { receivers, mut rules, keep, observer, shards } = config;
-        rules.seals |= receivers.iter().any(|spec| spec.entry().caps.seal);
+        rules.seals |= receivers.iter().any(|spec| {
+            let caps = spec.entry().caps;
+            caps.seal || caps.record
+        });
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         rules.own.extend(own.iter().copied().chain(bound));
         rules.transactions = part(rules.transactions, shards);
@@ -110,7 +113,7 @@ impl ReceiverSide {
             address: spec.addr().to_string(),
             name: spec.name().to_owned(),
         });
-        let mut keeper = keeper::spawn(store.clone(), keep, rules.quiet, true)?;
+        let mut keeper = keeper::spawn(store.clone(), keep, true)?;
         keeper.send(keeper::Command::Open(names.collect()))?;
         let keeper::Reply::Opened(opened) = keeper.reply().await? else {
             return Err(ServerError::Thread("mdalp-keeper"));
@@ -121,7 +124,7 @@ impl ReceiverSide {
         })?;
         let mut keepers = vec![keeper];
         for _ in 1..shards {
-            keepers.push(keeper::spawn(store.clone(), keep, rules.quiet, false)?);
+            keepers.push(keeper::spawn(store.clone(), keep, false)?);
         }
         let writers = writer::spawn(store, ids, shards)?;
         let mut all = Vec::new();

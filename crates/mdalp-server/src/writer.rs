@@ -41,6 +41,7 @@ impl Batch {
             tid: append.tid,
             seq: append.seq,
             receiver: ids.get(usize::from(append.local.0)).copied().unwrap_or_default(),
+            from: append.from,
             crc: append.crc.0,
             data: &self.bytes[append.data.clone()],
         })

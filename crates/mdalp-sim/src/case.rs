@@ -207,14 +207,16 @@ impl Case {
         };
         let (mut receiver, orchestrator) = self.quotas();
         let seal = self.seal && self.together && self.log;
-        receiver.seals = seal;
+        // Each store sees a share, and records what is stated of the whole.
+        let record = self.seal && !self.together && self.log;
+        receiver.seals = seal || record;
         let window = (self.window > 1).then_some(self.window);
         let servers = ServerSetup {
             together: self.together,
             disk: if self.log { Disk::Log(16 << 10) } else { Disk::Ideal },
             churn: self.churn && self.log,
             commit,
-            caps: Capabilities { crc: self.crc, window, seal, ..Capabilities::default() },
+            caps: Capabilities { crc: self.crc, window, seal, record, ..Capabilities::default() },
             receiver,
             orchestrator,
             icmp: self.icmp,

@@ -48,7 +48,14 @@ fn run(log: &SegmentLog<RealDisk>, batch: u64, time: Duration) {
         for n in next..next + batch {
             let (tid, seq) = (TransactionId(n % TRANSACTIONS), SequenceNumber(n / TRANSACTIONS));
             let crc = chunk_crc(tid, seq, &data);
-            chunks.push(NewChunk { tid, seq, receiver: ReceiverId(0), crc, data: &data });
+            chunks.push(NewChunk {
+                tid,
+                seq,
+                receiver: ReceiverId(0),
+                from: ([127, 0, 0, 1], 9).into(),
+                crc,
+                data: &data,
+            });
         }
         next += batch;
         let before = Instant::now();

@@ -3,14 +3,15 @@
 //! Does not look inside an engine. What cannot be provoked from outside (a full disk, an engine that
 //! cannot be reached) the [`Harness`] provokes, where the engine knows it.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 
 use crate::{
     AppendError, AppendResult, Appended, AssembleError, Assembled, ChunkLog as _, NewChunk,
-    Query as _, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Store, StoreError,
-    TransactionInfo, Transactions as _, UnixMillis, assemble, chunk_crc,
+    Query as _, ReadError, Receipt, ReceiverId, ReceiverName, Release, State, Statement, Store,
+    StoreError, TransactionInfo, Transactions as _, UnixMillis, assemble, chunk_crc,
 };
 
 /// Makes stores of one engine for the suite.
@@ -28,6 +29,8 @@ pub trait Harness {
 }
 
 const TID: TransactionId = TransactionId(0x0123_4567_89ab_cdef);
+/// Who sent the chunks of this suite.
+const SENDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 9);
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// Appends one chunk.
@@ -44,7 +47,8 @@ pub fn put(store: &dyn Store, tid: TransactionId, seq: u64, data: &[u8]) -> Appe
 /// A chunk of receiver 0.
 pub fn chunk(tid: TransactionId, seq: u64, data: &[u8]) -> NewChunk<'_> {
     let seq = SequenceNumber(seq);
-    NewChunk { tid, seq, receiver: ReceiverId(0), crc: chunk_crc(tid, seq, data), data }
+    let crc = chunk_crc(tid, seq, data);
+    NewChunk { tid, seq, receiver: ReceiverId(0), from: SENDER, crc, data }
 }
 
 /// All chunks of a transaction.
@@ -80,7 +84,8 @@ pub fn run<H: Harness>(harness: &mut H) {
     transactions(harness);
     duplicates_and_conflicts(harness);
     out_of_order_with_a_gap(harness);
-    a_late_chunk_reopens(harness);
+    nothing_comes_after_the_stated_end(harness);
+    statements(harness);
     released_transactions(harness);
     remnants(harness);
     full(harness);
@@ -166,7 +171,7 @@ fn out_of_order_with_a_gap<H: Harness>(harness: &mut H) {
     );
 }
 
-fn a_late_chunk_reopens<H: Harness>(harness: &mut H) {
+fn nothing_comes_after_the_stated_end<H: Harness>(harness: &mut H) {
     let store = harness.create();
     let receipt = |store: &H::Store, revision| {
         let mut payload = Vec::new();
@@ -199,16 +204,58 @@ fn a_late_chunk_reopens<H: Harness>(harness: &mut H) {
     assert_eq!(state(&store), (State::Complete, Some(1)));
     assert!(matches!(put(&store, TID, 0, b"again"), Ok(Appended::Duplicate { .. })));
     assert_eq!(state(&store), (State::Complete, Some(1)), "a duplicate changes nothing");
-    assert_eq!(put(&store, TID, 1, b"late"), Ok(Appended::New));
-    assert_eq!(state(&store), (State::Open, Some(1)));
-    assert_eq!(store.complete_before(UnixMillis(NOW.0 + 1)), Ok(Vec::new()));
-    assert_eq!(store.close(TID, &first), Err(StoreError::Outdated));
-
-    let store = harness.restart(store);
-    assert_eq!(state(&store), (State::Open, Some(1)));
-    assert_eq!(store.close(TID, &receipt(&store, 2)), Ok(()));
+    assert_eq!(put(&store, TID, 1, b"late"), Err(AppendError::BeyondEnd));
+    let later = Receipt { revision: 2, ..first };
+    assert_eq!(store.close(TID, &later), Ok(()), "made again, one revision higher");
     let store = harness.restart(store);
     assert_eq!(state(&store), (State::Complete, Some(2)));
+}
+
+fn statements<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let summary = |store: &H::Store, tid| store.transaction(tid).expect("works").expect("held");
+    let whole = Statement { chunks: 3, bytes: 9, blake3: [7; 32] };
+    let state = |store: &H::Store, tid, one: &Statement| store.record_statement(tid, NOW, one);
+    assert_eq!(state(&store, TID, &whole), Err(StoreError::UnknownTransaction));
+    assert_eq!(put(&store, TID, 1, b"two"), Ok(Appended::New));
+    assert_eq!(summary(&store, TID).sender, Some(SENDER));
+    let shorter = Statement { chunks: 1, ..whole };
+    assert_eq!(state(&store, TID, &shorter), Err(StoreError::Contradicted), "more is held");
+    assert_eq!(state(&store, TID, &whole), Ok(()));
+    assert_eq!(state(&store, TID, &whole), Ok(()));
+    let other = Statement { bytes: 8, ..whole };
+    assert_eq!(state(&store, TID, &other), Err(StoreError::Contradicted));
+
+    let store = harness.restart(store);
+    assert_eq!(summary(&store, TID).statement, Some(whole));
+    assert_eq!(summary(&store, TID).sender, Some(SENDER));
+    assert_eq!(summary(&store, TID).state, State::Open, "a share is not the whole");
+    assert_eq!(put(&store, TID, 3, b"four"), Err(AppendError::BeyondEnd));
+    assert_eq!(put(&store, TID, 0, b"one"), Ok(Appended::New));
+    assert_eq!(put(&store, TID, 2, b"end"), Ok(Appended::New));
+    let receipt = Receipt { revision: 1, bytes: 9, chunks: 3, blake3: [8; 32], closed: NOW };
+    assert_eq!(store.close(TID, &receipt), Err(StoreError::Contradicted));
+    let receipt = Receipt { blake3: [7; 32], ..receipt };
+    assert_eq!(store.close(TID, &Receipt { bytes: 8, ..receipt }), Err(StoreError::Contradicted));
+    assert_eq!(store.close(TID, &receipt), Ok(()));
+    assert_eq!(summary(&store, TID).state, State::Complete);
+
+    // A receipt states as well; over another number of bytes than is held there is none.
+    let closed = TransactionId(5);
+    assert_eq!(put(&store, closed, 0, b"all"), Ok(Appended::New));
+    let receipt = Receipt { revision: 1, bytes: 3, chunks: 1, blake3: [1; 32], closed: NOW };
+    assert_eq!(store.close(closed, &Receipt { bytes: 4, ..receipt }), Err(StoreError::Outdated));
+    assert_eq!(store.close(closed, &receipt), Ok(()));
+    assert_eq!(put(&store, closed, 1, b"more"), Err(AppendError::BeyondEnd));
+
+    let empty = TransactionId(6);
+    let nothing = Statement { chunks: 0, bytes: 0, blake3: [2; 32] };
+    assert_eq!(state(&store, empty, &nothing), Ok(()));
+    assert_eq!(store.release(closed, Release::Removed), Ok(()));
+    assert_eq!(state(&store, closed, &whole), Err(StoreError::Released));
+    let store = harness.restart(store);
+    assert_eq!(summary(&store, empty).statement, Some(nothing));
+    assert_eq!(summary(&store, TID).state, State::Complete);
 }
 
 fn released_transactions<H: Harness>(harness: &mut H) {

@@ -15,9 +15,10 @@
 //! let receiver = log.declare_receiver(&ReceiverName::default())?;
 //!
 //! let (tid, seq, data) = (TransactionId(1), SequenceNumber(0), b"hello");
+//! let from = "192.0.2.1:9".parse()?;
 //! let crc = chunk_crc(tid, seq, data);
 //! let mut results = Vec::new();
-//! log.append(UnixMillis(0), &[NewChunk { tid, seq, receiver, crc, data }], &mut results);
+//! log.append(UnixMillis(0), &[NewChunk { tid, seq, receiver, from, crc, data }], &mut results);
 //! assert_eq!(results, [Ok(Appended::New)]); // now an ack may leave
 //!
 //! let mut payload = Vec::new();
@@ -35,6 +36,7 @@
 //! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
 //! clock or source of randomness (both are arguments).
 
+pub mod complete;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 pub mod disk;
@@ -49,10 +51,12 @@ pub use log::{
 pub use reader::Reader;
 pub use traits::{AssembleError, Assembled, ChunkLog, Query, Store, Transactions, assemble};
 pub use types::{
-    AppendError, AppendResult, Appended, Crowding, Durability, NewChunk, ReadError, Receipt,
-    ReceiverId, ReceiverName, Release, Share, State, StoreError, TransactionInfo,
+    AppendError, AppendResult, Appended, Crowding, Durability, Maintained, NewChunk, ReadError,
+    Receipt, ReceiverId, ReceiverName, Release, Share, State, StoreError, TransactionInfo,
     TransactionSummary, Unfinished, UnixMillis,
 };
+
+pub use mdalp_proto::wire::Statement;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 

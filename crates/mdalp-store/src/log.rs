@@ -40,6 +40,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::tidmap::Place;
+use mdalp_proto::wire::Statement;
 
 pub(crate) use open::load_read_only;
 
@@ -237,6 +238,8 @@ struct Inner<F> {
     runs: Vec<(Option<Place>, usize)>,
     /// Its new chunks in the order in which they are written, by transaction and place in the piece.
     order: Vec<(Place, u32)>,
+    /// Its transactions that were not known before, by their first chunk's place in the piece.
+    begun: Vec<u32>,
     active: Option<Active>,
     buf: Vec<u8>,
     poison: Option<Poison>,
@@ -319,6 +322,15 @@ impl<D: Disk> Transactions for SegmentLog<D> {
 
     fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError> {
         self.record_receiver(receiver)
+    }
+
+    fn record_statement(
+        &self,
+        tid: TransactionId,
+        _: UnixMillis,
+        statement: &Statement,
+    ) -> Result<(), StoreError> {
+        self.record_statement(tid, statement)
     }
 
     fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError> {

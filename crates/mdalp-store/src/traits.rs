@@ -8,10 +8,12 @@ use std::ops::ControlFlow;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::wire::Statement;
 
 use crate::types::{
-    AppendResult, Crowding, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName,
-    Release, State, StoreError, TransactionInfo, TransactionSummary, Unfinished, UnixMillis,
+    AppendResult, Crowding, Durability, Maintained, NewChunk, ReadError, Receipt, ReceiverId,
+    ReceiverName, Release, State, StoreError, TransactionInfo, TransactionSummary, Unfinished,
+    UnixMillis,
 };
 
 /// Takes chunks.
@@ -37,6 +39,12 @@ pub trait ChunkLog: Send + Sync {
         Ok(())
     }
 
+    /// Looks at a bounded piece of what is held, and strikes out what is damaged. For a helper thread,
+    /// now and then, and at once after [`ReadError::Damaged`]: appending goes on meanwhile.
+    fn maintain(&self) -> Result<Maintained, StoreError> {
+        Ok(Maintained::default())
+    }
+
     /// What acknowledged chunks survive.
     fn durability(&self) -> Durability;
 }
@@ -49,8 +57,19 @@ pub trait Transactions: Send + Sync {
     /// Gives a receiver its number, the same one each time.
     fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError>;
 
-    /// Records that a payload is whole. `receipt` must cover exactly what is held and carry the next
-    /// revision, else [`StoreError::Outdated`]; the same receipt again is no error.
+    /// Records what the sender states of the whole. The same again is no error; another one, or one below
+    /// what is held, is [`StoreError::Contradicted`]. A statement of no chunks begins its transaction.
+    fn record_statement(
+        &self,
+        tid: TransactionId,
+        now: UnixMillis,
+        statement: &Statement,
+    ) -> Result<(), StoreError>;
+
+    /// Records that a payload is what its sender stated, and the statement if none is on record.
+    ///
+    /// `receipt` must cover exactly what is held and carry the next revision, else
+    /// [`StoreError::Outdated`]; the same receipt again is no error.
     fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError>;
 
     /// Records that the chunks of `tid` need not be kept. Again is no error.

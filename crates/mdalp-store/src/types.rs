@@ -4,9 +4,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::wire::Statement;
+
+use crate::log::Damage;
 
 /// Wall-clock time in milliseconds since 1970. Always an argument: a store reads no clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -37,6 +41,8 @@ pub struct NewChunk<'a> {
     pub seq: SequenceNumber,
     /// Who received it.
     pub receiver: ReceiverId,
+    /// Who sent it. Recorded with the first chunk of a transaction that nobody began.
+    pub from: SocketAddr,
     /// [`chunk_crc`](crate::chunk_crc) of the three: computed once, by the receiver. A wrong value makes
     /// the chunk count as damaged when it is read.
     pub crc: u32,
@@ -80,13 +86,16 @@ pub enum AppendError {
     /// The transaction was released; its chunks may be gone.
     #[error("the transaction was released")]
     Released,
+    /// The sender stated that the payload has fewer chunks.
+    #[error("the chunk is beyond the end that the sender stated")]
+    BeyondEnd,
     /// The chunk can never be kept: it is larger than a segment.
     #[error("the chunk is too long for the store")]
     TooLong,
-    /// The chunk was kept, but what is on the disk is damaged; [`SegmentLog::verify`] makes
+    /// The chunk was kept, but what is on the disk is damaged; [`ChunkLog::maintain`] makes
     /// room for it to be sent again.
     ///
-    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
+    /// [`ChunkLog::maintain`]: crate::ChunkLog::maintain
     #[error("the held chunk is damaged")]
     Damaged,
 }
@@ -143,8 +152,11 @@ pub enum Release {
 pub enum State {
     /// Chunks may come; no receipt, or one that no longer covers what is held.
     Open,
-    /// The receipt covers exactly what is held.
+    /// The receipt covers exactly what is held, and nothing came after it.
     Complete,
+    /// Less is held than a receipt or a statement on record says was held. What is missing may be sent
+    /// again.
+    Damaged,
     /// Released as [`Release::Expired`].
     Expired,
     /// Released as [`Release::Removed`].
@@ -180,6 +192,8 @@ pub struct TransactionSummary {
     pub state: State,
     /// What was recorded at its begin; `None` if chunks came without one.
     pub info: Option<TransactionInfo>,
+    /// Who sent its first chunk, where nobody began it.
+    pub sender: Option<SocketAddr>,
     /// Chunks held.
     pub chunks: u64,
     /// Payload bytes held.
@@ -192,6 +206,16 @@ pub struct TransactionSummary {
     pub last_append: Option<UnixMillis>,
     /// The newest receipt, also if late chunks have outdated it.
     pub receipt: Option<Receipt>,
+    /// What the sender stated of the whole.
+    pub statement: Option<Statement>,
+}
+
+impl TransactionSummary {
+    /// The client's address, from its intent or else from its first chunk.
+    pub fn client(&self) -> Option<String> {
+        let begun = self.info.as_ref().map(|info| info.client.clone());
+        begun.or_else(|| self.sender.map(|sender| sender.to_string()))
+    }
 }
 
 /// A transaction in [`State::Open`], in short.
@@ -207,6 +231,8 @@ pub struct Unfinished {
     pub ranges: usize,
     /// Whether these are one that begins with 0.
     pub gapless: bool,
+    /// What the sender stated of the whole.
+    pub statement: Option<Statement>,
 }
 
 impl From<&TransactionSummary> for Unfinished {
@@ -217,6 +243,7 @@ impl From<&TransactionSummary> for Unfinished {
             last_append: summary.last_append,
             ranges: summary.ranges.range_count(),
             gapless: summary.ranges.contiguous_from_zero().is_some(),
+            statement: summary.statement,
         }
     }
 }
@@ -229,6 +256,15 @@ pub struct Crowding {
     pub ranges: u32,
     /// Of the transactions that nobody began.
     pub transactions: u32,
+}
+
+/// What one step of [`ChunkLog::maintain`](crate::ChunkLog::maintain) found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Maintained {
+    /// Damage that was not known before. What it held is struck out, so that it can be sent again.
+    pub damage: Vec<Damage>,
+    /// Whether this round has further steps; if not, all that is held was looked at.
+    pub more: bool,
 }
 
 /// Why something other than a chunk was not recorded.
@@ -247,6 +283,9 @@ pub enum StoreError {
     /// The receipt does not cover what is held, or has the wrong revision: assemble again.
     #[error("the receipt does not match what is held")]
     Outdated,
+    /// Another statement of the whole is on record, or more is held than stated.
+    #[error("it contradicts what is on record")]
+    Contradicted,
     /// More text or more receivers than a record holds.
     #[error("too long for a record")]
     TooLong,
@@ -277,10 +316,13 @@ pub enum ReadError {
     /// No such transaction, or released.
     #[error("no such transaction")]
     UnknownTransaction,
-    /// A chunk fails its checksum. [`SegmentLog::verify`] strikes it out, so that it can be sent
-    /// again.
+    /// Stores that are read as one have different statements of the whole on record.
+    #[error("the data directories disagree on what the whole payload is")]
+    Contradiction,
+    /// A chunk fails its checksum. [`ChunkLog::maintain`] strikes it out, so that it can be
+    /// sent again.
     ///
-    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
+    /// [`ChunkLog::maintain`]: crate::ChunkLog::maintain
     #[error("chunk {seq} is damaged on disk")]
     Damaged {
         /// The chunk.

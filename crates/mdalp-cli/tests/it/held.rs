@@ -64,7 +64,10 @@ fn gaps_are_named_and_a_payload_with_gaps_is_not_given_out_as_whole() {
     assert_eq!(std::fs::read(&target).unwrap(), b"zerotwofive");
 
     put(&client, &net, &[(1, "one"), (3, "three"), (4, "four")]);
-    assert!(get(&[]).status.success());
+    let unknown = get(&[]);
+    assert_eq!(unknown.status.code(), Some(6), "t1: there may have been more");
+    assert!(text(&unknown.stderr).contains("nobody knows whether"), "{}", text(&unknown.stderr));
+    assert_eq!(get(&["--partial"]).status.code(), Some(6));
     assert_eq!(std::fs::read(&target).unwrap(), b"zeroonetwothreefourfive");
     let left: Vec<_> =
         std::fs::read_dir(net.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -130,7 +133,7 @@ fn transactions_are_removed_where_no_server_is_and_their_space_is_given_back() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("has no transaction 78"), "{}", text(&unknown.stderr));
     let get = || run(&mut mdalp(&["get", "77", "-o", "/dev/null", "--data", &net.data()]));
-    assert!(get().status.success());
+    assert!(text(&get().stderr).contains("nobody knows whether"));
     let removed = rm(&["77"]);
     assert!(removed.status.success(), "{}", text(&removed.stderr));
     assert_eq!(text(&removed.stderr), "1 transaction removed\n");
@@ -147,13 +150,20 @@ fn output_goes_through_links_and_into_devices_without_replacing_them() {
     let link = net.path("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     for output in [link.to_str().unwrap(), "/dev/null"] {
-        assert!(
-            run(&mut mdalp(&["get", "77", "-o", output, "--data", &net.data()])).status.success()
-        );
+        let get = ["get", "77", "--partial", "-o", output, "--data", &net.data()];
+        assert_eq!(run(&mut mdalp(&get)).status.code(), Some(6));
     }
     assert!(link.is_symlink());
     assert_eq!(std::fs::read(&file).unwrap(), b"zero");
-    let refused = run(&mut mdalp(&["get", "77", "-o", "/nonexistent/file", "--data", &net.data()]));
+    let refused = run(&mut mdalp(&[
+        "get",
+        "77",
+        "--partial",
+        "-o",
+        "/nonexistent/file",
+        "--data",
+        &net.data(),
+    ]));
     assert_eq!(refused.status.code(), Some(9));
 }
 

@@ -14,5 +14,6 @@ mod netns;
 mod output;
 mod proof;
 mod restart;
+mod separate;
 mod support;
 mod transfer;

@@ -87,14 +87,21 @@ impl Net {
         json_lines(&listed.stdout).iter().map(|line| line["tid"].as_u64().unwrap()).collect()
     }
 
-    /// What `mdalp get` gives.
+    /// What `mdalp get` gives: the whole payload, or all that came from a sender who never said what the
+    /// whole is.
     pub(crate) fn get(&self, tid: u64) -> Vec<u8> {
         let output = self.path("got");
-        let got = mdalp(&["get", &tid.to_string(), "--data", &self.data(), "-o"])
-            .arg(&output)
-            .output()
-            .unwrap();
-        assert!(got.status.success(), "{}", text(&got.stderr));
+        let get = |extra: &[&str]| {
+            let tid = tid.to_string();
+            let mut get = mdalp(&["get", &tid, "--data", &self.data(), "-o"]);
+            get.arg(&output).args(extra).output().unwrap()
+        };
+        let got = get(&[]);
+        if !got.status.success() {
+            assert!(text(&got.stderr).contains("nobody knows whether"), "{}", text(&got.stderr));
+            assert_eq!(got.status.code(), Some(6));
+            assert_eq!(get(&["--partial"]).status.code(), Some(6));
+        }
         std::fs::read(output).unwrap()
     }
 

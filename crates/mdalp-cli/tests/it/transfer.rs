@@ -119,13 +119,16 @@ fn orchestrator_and_receivers_run_as_separate_processes() {
         "orchestrator",
         "--listen",
         &net.ip(1),
+        "--caps",
+        "crc record window=32 chunk=1200",
         "--receiver",
         &a,
         "--receiver",
         &b,
     ]));
     let file = net.file("payload", &payload(3000));
-    assert!(run(&mut net.client(&file, &[])).status.success());
+    let sent = run(&mut net.client(&file, &["-m", "1", "--require-verified"]));
+    assert!(sent.status.success(), "t6: {}", text(&sent.stderr));
 
     let data = ["--data", &dirs[0], "--data", &dirs[1]];
     let listed = json_lines(&run(mdalp(&["ls", "--json"]).args(data)).stdout);

@@ -75,6 +75,7 @@ impl World {
                 window,
                 crc: caps & 1 == 1,
                 seal: caps & 2 == 2,
+                record: caps & 64 == 64,
             });
             peers.push(Peer { crc: caps & 1 == 1, window: window.into(), ..Peer::default() });
         }

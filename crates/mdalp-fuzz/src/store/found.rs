@@ -55,7 +55,14 @@ pub(super) fn run(script: &mut Script<'_>) {
     // Whatever was found, the store works: a chunk that it takes is there.
     let (tid, seq, data) = (TransactionId(1 << 40), SequenceNumber(0), b"new");
     let crc = chunk_crc(tid, seq, data);
-    let new = mdalp_store::NewChunk { tid, seq, receiver: mdalp_store::ReceiverId(0), crc, data };
+    let new = mdalp_store::NewChunk {
+        tid,
+        seq,
+        receiver: mdalp_store::ReceiverId(0),
+        from: ([127, 0, 0, 1], 9).into(),
+        crc,
+        data,
+    };
     let mut results = Vec::new();
     log.append(UnixMillis(1), &[new], &mut results);
     assert_eq!(results.len(), 1);

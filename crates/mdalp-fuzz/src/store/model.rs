@@ -126,7 +126,14 @@ impl World {
             .map(|(tid, seq, data)| {
                 let (tid, seq) = (TransactionId(*tid), SequenceNumber(*seq));
                 let crc = chunk_crc(tid, seq, data);
-                NewChunk { tid, seq, receiver: ReceiverId(seq.0 as u16 % 3), crc, data }
+                NewChunk {
+                    tid,
+                    seq,
+                    receiver: ReceiverId(seq.0 as u16 % 3),
+                    from: ([127, 0, 0, 1], 9).into(),
+                    crc,
+                    data,
+                }
             })
             .collect();
         let poisoned = self.log.poison().is_some();

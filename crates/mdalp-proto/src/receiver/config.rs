@@ -20,9 +20,9 @@ pub struct Config {
     pub ranges_total: usize,
     /// How many transactions are kept in memory. Default 4,096 (H46).
     pub transactions: usize,
-    /// How many of them may one IP address begin. Default 16; loopback is exempt.
+    /// How many of them may one IP address begin. Default 64; loopback is exempt.
     pub per_source: usize,
-    /// How many of them may one /24 or /56 begin. Default 64; loopback is exempt.
+    /// How many of them may one /24 or /56 begin. Default 256; loopback is exempt.
     pub per_prefix: usize,
     /// After how long without a new chunk a transaction is reported as quiet. Default 10 s.
     pub quiet: Duration,
@@ -30,8 +30,8 @@ pub struct Config {
     pub evictable: Duration,
     /// After how long without a chunk it is forgotten and its ownership lapses. Default 120 s (H47).
     pub idle: Duration,
-    /// Whether seals are answered: only where the store holds all that the receivers of a
-    /// transaction took. Default no.
+    /// Whether seals are handed to the store: where it holds all that the receivers of a transaction
+    /// took, or records what is stated. Default no.
     pub seals: bool,
     /// Whether only transactions announced by `register` are taken. Default no.
     pub registered_only: bool,
@@ -46,8 +46,8 @@ impl Default for Config {
             ranges: 1024,
             ranges_total: 262_144,
             transactions: 4096,
-            per_source: 16,
-            per_prefix: 64,
+            per_source: 64,
+            per_prefix: 256,
             quiet: Duration::from_secs(10),
             evictable: Duration::from_secs(30),
             idle: Duration::from_secs(120),

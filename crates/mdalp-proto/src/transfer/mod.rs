@@ -6,8 +6,8 @@
 
 mod agenda;
 mod balance;
+mod confirmation;
 mod policy;
-mod seal;
 mod types;
 
 pub use crate::lane::{LaneState, LaneStats};
@@ -22,7 +22,7 @@ use crate::time::Instant;
 use crate::wire::{ChunkCrc, Message, decode, encode_data_header};
 use agenda::{Agenda, Lanes};
 use balance::{Asking, LaneExtra};
-use seal::Sealing;
+use confirmation::Confirmation;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Transfer {
     /// The chunks that two lanes may have, or that one has and another may acknowledge; with several
     /// copies, any.
     sent_twice: RangeSet,
-    sealing: Sealing,
+    confirmation: Confirmation,
     last_progress: Instant,
     asking: Asking,
     outbox: VecDeque<Transmit>,
@@ -110,7 +110,7 @@ impl Transfer {
             acked_bytes: 0,
             shared: copies > 1,
             sent_twice: RangeSet::new(),
-            sealing: Sealing::default(),
+            confirmation: Confirmation::default(),
             last_progress: now,
             asking: Asking::new(now),
             outbox: VecDeque::new(),
@@ -232,7 +232,7 @@ impl Transfer {
         if self.config.deadline.is_some_and(|deadline| now >= deadline) {
             return self.finish(Outcome::Deadline);
         }
-        if now - self.last_progress >= self.config.fail_after {
+        if now >= self.fails_at() {
             return self.finish(Outcome::NoProgress);
         }
         for at in self.agenda.due(now) {
@@ -263,6 +263,12 @@ impl Transfer {
         self.pump_changed(now);
         self.note_changes();
         self.check_for_black_hole();
+    }
+
+    /// When nobody has acknowledged anything for too long; never while the shell still hashes.
+    fn fails_at(&self) -> Instant {
+        let owed = self.confirmation.owes_digest();
+        if owed { Instant::NEVER } else { self.last_progress + self.config.fail_after }
     }
 
     /// Large chunks to everybody, at least three timeouts everywhere, and no ack of any but the short
@@ -325,7 +331,7 @@ impl Transfer {
         }
         if self.has_early_receipt() {
             self.finish(Outcome::Complete { verified: true });
-        } else if !self.start_sealing(now) {
+        } else if !self.start_confirmation(now) {
             self.finish(Outcome::Complete { verified: false });
         }
     }
@@ -354,7 +360,7 @@ impl Transfer {
     /// Writes the datagram of `transmit` to `out`; `data` is the payload's `transmit.range`.
     pub fn encode(&mut self, transmit: &Transmit, data: &[u8], out: &mut Vec<u8>) {
         if transmit.content == Content::Seal {
-            return self.encode_seal(out);
+            return self.encode_seal(transmit.lane, out);
         }
         let lane = self.lanes.unnoticed(transmit.lane);
         let crc = lane.uses_crc.then(|| ChunkCrc::of(self.tid, transmit.seq, data));
@@ -370,8 +376,8 @@ impl Transfer {
         if self.outcome.is_some() {
             return None;
         }
-        let mut next = self.last_progress + self.config.fail_after;
-        next = next.min(self.sealing.next_at().unwrap_or(Instant::NEVER));
+        let mut next = self.fails_at();
+        next = next.min(self.confirmation.next_at().unwrap_or(Instant::NEVER));
         next = next.min(self.rebalance_at());
         next = next.min(self.config.deadline.unwrap_or(Instant::NEVER));
         Some(next.min(self.agenda.next()))

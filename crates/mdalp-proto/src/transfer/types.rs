@@ -8,6 +8,7 @@ use crate::layout::Layout;
 use crate::rtt::RtoConfig;
 use crate::split::{Share, number_chunks};
 use crate::time::Instant;
+use crate::wire::Refusal;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub struct TransferConfig {
     pub reassign: bool,
     /// How many receivers must have each chunk. Default 1; never more than there are receivers.
     pub copies: usize,
+    /// How long the servers' confirmation is waited for in silence; longer for long payloads and slow
+    /// paths. Default 3 s.
+    pub confirm_within: Duration,
 }
 
 impl Default for TransferConfig {
@@ -42,6 +46,7 @@ impl Default for TransferConfig {
             deadline: None,
             reassign: true,
             copies: 1,
+            confirm_within: Duration::from_secs(3),
         }
     }
 }
@@ -59,6 +64,8 @@ pub struct Target {
     pub crc: bool,
     /// Whether it advertised `seal`.
     pub seal: bool,
+    /// Whether it advertised `record`.
+    pub record: bool,
 }
 
 /// What is to be sent: fixed before the first chunk leaves.
@@ -158,6 +165,14 @@ pub enum Event {
         /// How many.
         chunks: u64,
     },
+    /// A receiver says that it takes no chunks at this moment: at most one event for each receiver and
+    /// reason in ten seconds. It changes nothing else.
+    Refused {
+        /// Index of the receiver.
+        lane: usize,
+        /// What it says.
+        why: Refusal,
+    },
     /// The end; nothing follows.
     Finished(Outcome),
 }
@@ -168,7 +183,8 @@ pub enum Event {
 pub enum Outcome {
     /// Every chunk is acknowledged.
     Complete {
-        /// Whether the servers have compared length and hash of the payload: the receipt.
+        /// Whether the servers have compared length and hash of the payload, or, where each sees only a
+        /// share, all that hold chunks have recorded what the whole is.
         verified: bool,
     },
     /// The servers have something else than was sent.

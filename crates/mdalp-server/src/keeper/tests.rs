@@ -1,242 +1,174 @@
-//! What the keeper does with a store on a disk in memory.
+//! The keeper's work on a store, without its thread.
 
 use super::*;
+use mdalp_proto::completion::{Finding, Reason};
 use mdalp_proto::ids::SequenceNumber;
-use mdalp_proto::wire::Statement;
+use mdalp_proto::receiver::Local;
+use mdalp_proto::time::Instant;
+use mdalp_proto::wire::{Seal, Statement, Verdict};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendResult, Limits, NewChunk, Options, Query, SegmentLog, TransactionInfo, Transactions,
-    chunk_crc,
+    ChunkLog, Limits, NewChunk, Options, Query, SegmentLog, State, TransactionInfo, Transactions,
+    UnixMillis, chunk_crc,
 };
+use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const QUIET: Duration = Duration::from_secs(10);
+/// One that the orchestrator in the same process assigned, and one that it knows nothing of.
 const ANNOUNCED: TransactionId = TransactionId(1);
-const UNKNOWN: TransactionId = TransactionId(2);
-const UNBEGUN: TransactionId = TransactionId(3);
+const SHARE: TransactionId = TransactionId(2);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn at(time: Duration) -> UnixMillis {
-    UnixMillis(1_000_000_000_000 + time.as_millis() as u64)
+fn at(after: Duration) -> UnixMillis {
+    UnixMillis(1_700_000_000_000 + after.as_millis() as u64)
 }
 
-fn append(store: &dyn Store, tid: TransactionId, seqs: &[u64]) {
-    let data = b"0123456789";
-    let chunks: Vec<_> = seqs
-        .iter()
-        .map(|&seq| {
-            let (seq, receiver) = (SequenceNumber(seq), ReceiverId(0));
-            NewChunk { tid, seq, receiver, crc: chunk_crc(tid, seq, data), data }
-        })
-        .collect();
-    let mut results = vec![];
-    store.append(at(Duration::ZERO), &chunks, &mut results);
-    assert!(results.iter().all(Result::is_ok));
+fn clock(after: Duration) -> Instant {
+    Instant::ZERO + after
 }
 
-/// Three transactions at time zero: two with a gap, of which one was announced; one without chunks.
 fn store() -> SegmentLog<MemDisk> {
-    store_with(Limits::NONE)
-}
-
-fn store_with(limits: Limits) -> SegmentLog<MemDisk> {
-    let options = Options { limits, ..Options::new(7) };
-    let store = SegmentLog::open(MemDisk::default(), options).unwrap();
+    let options = Options { segment_bytes: 64 << 10, limits: Limits::NONE, ..Options::new(7) };
+    let store = SegmentLog::open(MemDisk::new(), options).unwrap();
     let info = TransactionInfo { begun: at(Duration::ZERO), ..TransactionInfo::default() };
-    store.declare_receiver(&ReceiverName::default()).unwrap();
     store.begin(ANNOUNCED, &info).unwrap();
-    store.begin(UNBEGUN, &info).unwrap();
-    append(&store, ANNOUNCED, &[0, 2]);
-    append(&store, UNKNOWN, &[0, 2, 5]);
     store
 }
 
-fn swept(store: &dyn Store, now: Duration, trusted: Duration) -> (Vec<u64>, Vec<u64>) {
-    let swept = sweep(store, KeepConfig::default(), QUIET, at(now), trusted);
-    assert!(swept.removed.is_empty() && !swept.more, "kept for ever by default");
-    let closed = swept.closed.into_iter().map(|(tid, _)| tid.0).collect();
-    (closed, swept.expired.into_iter().map(|tid| tid.0).collect())
-}
-
-#[test]
-fn what_has_gaps_stays_open_and_they_are_named() {
-    let store = store();
-    let Outcome::Gaps(gaps) = inspect(&store, UNKNOWN) else { panic!() };
-    assert_eq!(gaps.to_string(), "1,3-4");
-    assert_eq!(store.transaction(UNKNOWN).unwrap().unwrap().state, State::Open);
-    assert!(matches!(inspect(&store, UNBEGUN), Outcome::Nothing));
-    assert!(matches!(inspect(&store, TransactionId(99)), Outcome::Nothing));
-}
-
-#[test]
-fn what_is_whole_is_closed_once_and_again_after_a_late_chunk() {
-    let store = store();
-    append(&store, ANNOUNCED, &[1]);
-    let Outcome::Closed(receipt) = inspect(&store, ANNOUNCED) else { panic!() };
-    assert_eq!((receipt.revision, receipt.chunks, receipt.bytes), (1, 3, 30));
-    assert_eq!(receipt.blake3, *blake3::hash(&b"0123456789".repeat(3)).as_bytes());
-    assert!(matches!(inspect(&store, ANNOUNCED), Outcome::Nothing));
-    append(&store, ANNOUNCED, &[3]);
-    let Outcome::Closed(receipt) = inspect(&store, ANNOUNCED) else { panic!() };
-    assert_eq!((receipt.revision, receipt.chunks), (2, 4));
-}
-
-#[test]
-fn a_sweep_closes_what_is_whole_and_silent() {
-    let store = store();
-    append(&store, UNKNOWN, &[1, 3, 4]);
-    assert_eq!(swept(&store, QUIET / 2, QUIET / 2), (vec![], vec![]));
-    assert_eq!(swept(&store, QUIET, QUIET), (vec![2], vec![]));
-}
-
-#[test]
-fn unfinished_transactions_are_released_after_their_time() {
-    let store = store();
-    assert_eq!(swept(&store, UNCLAIMED, UNCLAIMED), (vec![], vec![3]));
-    assert_eq!(swept(&store, HOUR.saturating_sub(QUIET), HOUR), (vec![], vec![]));
-    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![2]));
-    assert_eq!(swept(&store, (24 * HOUR).saturating_sub(QUIET), 24 * HOUR), (vec![], vec![]));
-    assert_eq!(swept(&store, 24 * HOUR, 24 * HOUR), (vec![], vec![1]));
-}
-
-#[test]
-fn f27_a_calendar_that_leaps_releases_nothing() {
-    let store = store();
-    let mut calendar = Calendar { since: at(Duration::ZERO), clock: Duration::ZERO };
-    assert_eq!(calendar.trusted(at(HOUR), HOUR), HOUR);
-    for year in [10, 0, 5] {
-        let now = at(HOUR * 24 * 365 * year + 2 * HOUR);
-        let trusted = calendar.trusted(now, 2 * HOUR);
-        assert_eq!(trusted, Duration::ZERO, "{year}");
-        assert_eq!(swept(&store, HOUR * 24 * 365 * year, trusted), (vec![], vec![]));
+fn put(store: &SegmentLog<MemDisk>, tid: TransactionId, seqs: &[u64]) {
+    for &seq in seqs {
+        let (seq, data) = (SequenceNumber(seq), [seq as u8; 10]);
+        let crc = chunk_crc(tid, seq, &data);
+        let from = ([192, 0, 2, 1], 9).into();
+        let chunk = NewChunk { tid, seq, receiver: ReceiverId(0), from, crc, data: &data };
+        let mut results = Vec::new();
+        store.append(at(Duration::ZERO), &[chunk], &mut results);
+        assert!(results[0].is_ok(), "{results:?}");
     }
-    // From then on it counts again.
-    let later = at(HOUR * 24 * 365 * 5 + 3 * HOUR);
-    assert_eq!(calendar.trusted(later, 3 * HOUR), HOUR);
 }
 
-const CROWDED: Duration = Duration::from_secs(180);
+/// What a sender of so many chunks states.
+fn stated(chunks: u64) -> Statement {
+    let payload: Vec<u8> = (0..chunks).flat_map(|seq| [seq as u8; 10]).collect();
+    Statement { chunks, bytes: 10 * chunks, blake3: *blake3::hash(&payload).as_bytes() }
+}
 
-#[test]
-fn h49_a_crowd_of_gaps_hurries_those_that_have_them() {
-    let store = store_with(Limits { ranges: 40, ..Limits::NONE });
-    append(&store, TransactionId(4), &(0..41).map(|n| 2 * n).collect::<Vec<_>>());
-    let early = CROWDED.saturating_sub(Duration::from_millis(1));
-    assert_eq!(swept(&store, early, HOUR), (vec![], vec![]));
-    // Not by the calendar alone.
-    assert_eq!(swept(&store, 24 * HOUR, early), (vec![], vec![]));
-    assert_eq!(swept(&store, CROWDED, CROWDED), (vec![], vec![4]));
-    // Others have their time: few gaps take nothing away, and now there is room.
-    assert_eq!(swept(&store, HOUR.saturating_sub(QUIET), HOUR), (vec![], vec![3]));
-    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![2]));
+fn rules() -> Completion {
+    Completion::new(Retention::default(), at(Duration::ZERO).0, Instant::ZERO)
+}
+
+fn ask(
+    store: &SegmentLog<MemDisk>,
+    rules: &mut Completion,
+    tid: TransactionId,
+    statement: Statement,
+) -> (Option<Verdict>, Finding) {
+    let seal = Seal { tid, statement, checked: true };
+    let from = ([192, 0, 2, 1], 9).into();
+    let asked = SealAsked { local: Local(0), from, seal, limit: 1200 };
+    let mut done =
+        complete::answer(store, rules, Instant::ZERO, at(Duration::ZERO), asked).into_iter();
+    match (done.next(), done.next()) {
+        (Some(Done::Answered(answer)), None) => (answer.verdict, answer.found),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn recorded(tid: TransactionId, statement: Statement) -> Verdict {
+    Verdict::Recorded(Seal { tid, statement, checked: true }.crc())
+}
+
+fn state(store: &SegmentLog<MemDisk>, tid: TransactionId) -> State {
+    store.transaction(tid).unwrap().unwrap().state
 }
 
 #[test]
-fn h46_a_crowd_of_transactions_hurries_those_that_nobody_announced() {
-    let store = store_with(Limits { unannounced: 2, ..Limits::NONE });
-    append(&store, TransactionId(4), &[1]);
-    let early = CROWDED.saturating_sub(Duration::from_millis(1));
-    assert_eq!(swept(&store, early, HOUR), (vec![], vec![]));
-    assert_eq!(swept(&store, CROWDED, CROWDED), (vec![], vec![2, 4]));
-    assert_eq!(swept(&store, HOUR, HOUR), (vec![], vec![3]));
+fn b1_a_share_is_recorded_and_never_closed_called_unfinished_or_deleted() {
+    let store = store();
+    let mut rules = rules();
+    for (tid, seqs) in [(SHARE, [0, 1]), (TransactionId(3), [4, 5])] {
+        put(&store, tid, &seqs);
+        let answer = ask(&store, &mut rules, tid, stated(9));
+        assert_eq!(answer, (Some(recorded(tid, stated(9))), Finding::Recorded));
+        assert_eq!(ask(&store, &mut rules, tid, stated(9)).0, Some(recorded(tid, stated(9))));
+        assert!(matches!(inspect(&store, tid), Outcome::Nothing));
+    }
+    put(&store, TransactionId(4), &[7]);
+    assert!(matches!(inspect(&store, TransactionId(4)), Outcome::Over), "no word of a gap");
+    let done = complete::sweep(&store, &mut rules, clock(3650 * DAY), at(3650 * DAY));
+    let released: Vec<_> = done.iter().map(|done| format!("{done:?}")).collect();
+    assert_eq!(released, ["Released(TransactionId(1), Expired)"], "it was never begun");
+    assert_eq!(state(&store, SHARE), State::Open);
+    assert_eq!(state(&store, TransactionId(4)), State::Open);
 }
 
 #[test]
-fn patience_shrinks_as_the_store_fills_and_not_below_what_is_safe() {
-    let at = |transactions, ranges| {
-        hurried(HOUR, FEW_RANGES + 1, Crowding { transactions, ranges }).as_secs()
+fn t1_what_happens_to_be_there_is_never_closed_as_whole() {
+    let store = store();
+    put(&store, ANNOUNCED, &[0, 1, 2]);
+    assert!(matches!(inspect(&store, ANNOUNCED), Outcome::Over));
+    assert_eq!(store.transaction(ANNOUNCED).unwrap().unwrap().receipt, None);
+    let (verdict, _) = ask(&store, &mut rules(), ANNOUNCED, stated(5));
+    assert_eq!(verdict, Some(Verdict::Missing([3..=4].into_iter().collect())));
+    assert_eq!(state(&store, ANNOUNCED), State::Open);
+}
+
+#[test]
+fn a_payload_is_closed_once_it_is_compared_with_what_its_sender_states() {
+    let store = store();
+    let mut rules = rules();
+    put(&store, ANNOUNCED, &[0, 1, 2]);
+    let wrong = Statement { blake3: [9; 32], ..stated(3) };
+    assert_eq!(ask(&store, &mut rules, ANNOUNCED, wrong).0, Some(Verdict::Mismatch));
+    assert_eq!(state(&store, ANNOUNCED), State::Open);
+    let closed = Finding::Closed { revision: 1 };
+    let right = ask(&store, &mut rules, ANNOUNCED, stated(3));
+    assert_eq!(right, (Some(Verdict::Complete), closed));
+    assert_eq!(state(&store, ANNOUNCED), State::Complete);
+    let again = ask(&store, &mut rules, ANNOUNCED, stated(3));
+    assert_eq!(again, (Some(Verdict::Complete), Finding::Nothing));
+    assert_eq!(ask(&store, &mut rules, ANNOUNCED, wrong).0, Some(Verdict::Mismatch));
+}
+
+#[test]
+fn a_share_that_is_the_whole_is_compared_too() {
+    let store = store();
+    put(&store, SHARE, &[0, 1]);
+    let answer = ask(&store, &mut rules(), SHARE, stated(2));
+    assert_eq!(answer, (Some(Verdict::Complete), Finding::Closed { revision: 1 }));
+}
+
+#[test]
+fn gaps_of_an_assigned_transaction_expire_after_days_and_whole_ones_after_what_is_set() {
+    let store = store();
+    let keep = Retention { complete: Some(DAY), ..Retention::default() };
+    let mut rules = Completion::new(keep, at(Duration::ZERO).0, Instant::ZERO);
+    put(&store, ANNOUNCED, &[0, 2]);
+    put(&store, SHARE, &[0, 1]);
+    assert_eq!(ask(&store, &mut rules, SHARE, stated(2)).0, Some(Verdict::Complete));
+    let mut sweep = |after| {
+        let done = complete::sweep(&store, &mut rules, clock(after), at(after));
+        done.into_iter()
+            .map(|done| match done {
+                Done::Released(tid, why) => (tid, why),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
     };
-    assert_eq!([at(0, 0), at(500, 500), at(500, 0)], [3600; 3]);
-    assert_eq!([at(750, 0), at(0, 750)], [1890; 2]);
-    assert_eq!([at(1000, 0), at(0, 1000), at(5000, 0)], [180; 3]);
-    let full = Crowding { transactions: 1000, ranges: 1000 };
-    assert_eq!(hurried(QUIET, 99, full), QUIET, "who asked for less gets it");
+    assert_eq!(sweep(DAY / 2), []);
+    assert_eq!(sweep(2 * DAY), [(SHARE, Reason::Removed)]);
+    assert_eq!(sweep(6 * DAY), []);
+    assert_eq!(sweep(8 * DAY), [(ANNOUNCED, Reason::Expired)]);
 }
 
 #[test]
-fn complete_transactions_are_removed_after_their_time_some_at_once() {
+fn f27_nothing_expires_by_a_calendar_that_was_set() {
     let store = store();
-    let count = REMOVED as u64 + 10;
-    let receipt = Receipt { revision: 1, bytes: 10, chunks: 1, ..Receipt::default() };
-    for n in 0..count {
-        let tid = TransactionId(100 + n);
-        append(&store, tid, &[0]);
-        store.close(tid, &Receipt { closed: at(Duration::from_secs(n)), ..receipt }).unwrap();
-    }
-    let keep = KeepConfig { complete: Some(HOUR), ..KeepConfig::default() };
-    let removed = |now, trusted| {
-        let swept = sweep(&store, keep, QUIET, at(now), trusted);
-        (swept.removed.len(), swept.more)
-    };
-    assert_eq!(removed(HOUR, 9 * HOUR), (0, false));
-    assert_eq!(removed(HOUR + Duration::from_secs(5), 9 * HOUR), (5, false));
-    // F27: a calendar that was set to another year throws nothing away.
-    assert_eq!(removed(9999 * HOUR, HOUR / 2), (0, false));
-    assert_eq!(removed(2 * HOUR, HOUR), (REMOVED, true));
-    assert_eq!(removed(2 * HOUR, HOUR), (count as usize - REMOVED - 5, false));
-    let state = |n| store.transaction(TransactionId(100 + n)).unwrap().unwrap().state;
-    assert!((0..count).all(|n| state(n) == State::Removed));
-}
-
-/// A store whose transactions another keeper closes just before this one does.
-struct Contested(SegmentLog<MemDisk>);
-
-impl mdalp_store::ChunkLog for Contested {
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        self.0.append(now, batch, results);
-    }
-    fn durability(&self) -> mdalp_store::Durability {
-        self.0.durability()
-    }
-}
-
-impl Transactions for Contested {
-    fn begin(&self, tid: TransactionId, info: &TransactionInfo) -> Result<(), StoreError> {
-        self.0.begin(tid, info)
-    }
-    fn declare_receiver(&self, receiver: &ReceiverName) -> Result<ReceiverId, StoreError> {
-        self.0.declare_receiver(receiver)
-    }
-    fn close(&self, tid: TransactionId, receipt: &Receipt) -> Result<(), StoreError> {
-        let earlier = UnixMillis(receipt.closed.0 - 1);
-        self.0.close(tid, &Receipt { closed: earlier, ..*receipt })?;
-        self.0.close(tid, receipt)
-    }
-    fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
-        self.0.release(tid, why)
-    }
-    fn reclaim(&self) -> Result<bool, StoreError> {
-        self.0.reclaim()
-    }
-}
-
-impl Query for Contested {
-    fn list(&self) -> Result<Vec<TransactionSummary>, ReadError> {
-        self.0.list()
-    }
-    fn transaction(&self, tid: TransactionId) -> Result<Option<TransactionSummary>, ReadError> {
-        self.0.transaction(tid)
-    }
-    fn receivers(&self) -> Result<Vec<ReceiverName>, ReadError> {
-        self.0.receivers()
-    }
-    fn read(
-        &self,
-        tid: TransactionId,
-        from: SequenceNumber,
-        visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        self.0.read(tid, from, visit)
-    }
-}
-
-#[test]
-fn a_seal_is_answered_although_another_keeper_closed_the_transaction_meanwhile() {
-    let store = Contested(store());
-    append(&store, ANNOUNCED, &[1]);
-    let payload = b"0123456789".repeat(3);
-    let (chunks, bytes) = (3, payload.len() as u64);
-    let statement = Statement { chunks, bytes, blake3: *blake3::hash(&payload).as_bytes() };
-    let asked = Seal { tid: ANNOUNCED, statement, checked: false };
-    let sealed = seal(&store, &asked);
-    assert!(matches!(sealed, Sealed::Answer(Verdict::Complete, None)), "{sealed:?}");
+    let mut rules = rules();
+    put(&store, ANNOUNCED, &[0, 2]);
+    let year = 365 * DAY;
+    assert!(complete::sweep(&store, &mut rules, clock(DAY), at(year)).is_empty());
+    assert_eq!(state(&store, ANNOUNCED), State::Open);
+    assert!(complete::sweep(&store, &mut rules, clock(2 * DAY), at(year + DAY)).is_empty());
+    let done = complete::sweep(&store, &mut rules, clock(9 * DAY), at(year + 8 * DAY));
+    assert_eq!(done.len(), 1, "it is trusted again");
 }

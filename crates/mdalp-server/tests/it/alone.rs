@@ -32,7 +32,8 @@ fn an_orchestrator_alone_hands_out_receivers_elsewhere() {
         orchestrator::run(socket, config, stats::channel().0, shutdown).await
     });
     let text = ask(&client(), to, b"Type:0;");
-    let list = "DATA:[{'ip_address': '192.0.2.1', 'name': 'A', 'caps': 'crc window=32 chunk=1200'}";
+    let list =
+        "DATA:[{'ip_address': '192.0.2.1', 'name': 'A', 'caps': 'crc record window=32 chunk=1200'}";
     assert!(text.contains(list), "{text}");
     drop(stop);
     let summary = thread.join().unwrap().unwrap();

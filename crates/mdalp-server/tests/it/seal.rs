@@ -2,19 +2,8 @@
 
 use crate::support::*;
 use mdalp_proto::ids::TransactionId;
-use mdalp_proto::wire::{Seal, Statement, encode_seal};
 use mdalp_server::open_store;
 use mdalp_store::{Durability, State};
-
-fn question(tid: TransactionId, chunks: u64, payload: &[u8]) -> Vec<u8> {
-    let (bytes, blake3) = (payload.len() as u64, *blake3::hash(payload).as_bytes());
-    let mut datagram = Vec::new();
-    encode_seal(
-        &mut datagram,
-        &Seal { tid, statement: Statement { chunks, bytes, blake3 }, checked: false },
-    );
-    datagram
-}
 
 #[test]
 fn the_servers_say_what_is_missing_and_give_a_receipt_when_nothing_is() {

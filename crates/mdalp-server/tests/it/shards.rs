@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use std::time::Duration;
 
 #[test]
-fn transactions_of_all_shards_are_received_closed_and_counted() {
+fn transactions_of_all_shards_are_received_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_store(dir.path(), Durability::Fsync).unwrap();
     let mut server = Server::start(store.clone(), |config| {
@@ -24,10 +24,12 @@ fn transactions_of_all_shards_are_received_closed_and_counted() {
             tid
         })
         .collect();
-    let stats = server.wait_for(|stats| stats.closed == 12 && stats.live == 0);
+    let stats = server.wait_for(|stats| {
+        stats.live == 0 && stats.receivers.is_some_and(|counters| counters.stored == 12 * 50)
+    });
     assert_eq!(stats.receivers.map(|counters| counters.stored), Some(12 * 50));
     for (n, tid) in ids.into_iter().enumerate() {
-        assert_eq!(summary(&*store, tid).state, State::Complete);
+        assert_eq!(summary(&*store, tid).state, State::Open);
         assert_eq!(payload(&*store, tid).unwrap(), &bytes()[n..]);
     }
     let stats = server.shut_down().unwrap().stats;

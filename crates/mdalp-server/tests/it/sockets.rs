@@ -49,10 +49,10 @@ fn a_data_directory_in_use_is_explained() {
 fn receivers_are_checked_when_they_are_written_down() {
     let spec: ReceiverSpec = "2nd Receiver=127.0.0.4".parse().unwrap();
     assert_eq!((spec.name(), spec.addr()), ("2nd Receiver", ([127, 0, 0, 4], 4650).into()));
-    assert_eq!(spec.entry().caps.to_string(), "crc window=32 chunk=1200");
+    assert_eq!(spec.entry().caps.to_string(), "crc record window=32 chunk=1200");
     let spec: ReceiverSpec = "A=[::1]:4651".parse().unwrap();
     assert_eq!(spec.entry().caps.port, Some(4651));
-    assert_eq!(spec.entry().caps.to_string(), "port=4651 crc window=32 chunk=1200");
+    assert_eq!(spec.entry().caps.to_string(), "port=4651 crc record window=32 chunk=1200");
     for (text, error) in [
         ("127.0.0.2", ConfigError::Syntax("127.0.0.2".into())),
         ("A=localhost", ConfigError::Syntax("A=localhost".into())),

@@ -1,6 +1,7 @@
 //! A server in a thread of its own, and a client written by hand.
 
 use mdalp_proto::ids::TransactionId;
+use mdalp_proto::wire::{Seal, Statement, encode_seal};
 use mdalp_server::{ReceiverSpec, ServeConfig, ServerError, Stats, Summary, bind, bind_receivers};
 use mdalp_store::{Query, ReadError, Store, TransactionSummary};
 use std::net::{SocketAddr, UdpSocket};
@@ -121,4 +122,15 @@ pub(crate) fn summary(store: &dyn Query, tid: TransactionId) -> TransactionSumma
 /// 5,000 bytes with all values in them.
 pub(crate) fn bytes() -> Vec<u8> {
     (0..5_000_u32).map(|n| (n * 7 + n / 256) as u8).collect()
+}
+
+/// A Type 4 that states so many chunks with this payload.
+pub(crate) fn question(tid: TransactionId, chunks: u64, payload: &[u8]) -> Vec<u8> {
+    let (bytes, blake3) = (payload.len() as u64, *blake3::hash(payload).as_bytes());
+    let mut datagram = Vec::new();
+    encode_seal(
+        &mut datagram,
+        &Seal { tid, statement: Statement { chunks, bytes, blake3 }, checked: false },
+    );
+    datagram
 }

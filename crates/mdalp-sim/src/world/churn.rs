@@ -60,6 +60,7 @@ impl Churn {
             tid: TransactionId(key.0),
             seq: SequenceNumber(key.1),
             receiver,
+            from: ([127, 0, 0, 1], 9).into(),
             crc: crc_of(key).0,
             data,
         });

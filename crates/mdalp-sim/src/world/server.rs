@@ -10,6 +10,7 @@ use super::store::Store;
 use crate::journal::Note;
 use crate::setup::{Setup, Twin};
 use mdalp_netem::{Rng, derive_seed};
+use mdalp_proto::completion::{Answer, Finding};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::{self, Orchestrator};
 use mdalp_proto::ranges::RangeSet;
@@ -383,13 +384,10 @@ impl Server {
                     }
                 }
                 receiver::Event::Quiet { tid } => {
-                    if let Some(bytes) = self.store.try_close(net, tid) {
-                        net.note(Note::Closed { server: self.index, tid: tid.0 });
-                        let finished = setup.servers.together && truth.finished(tid.0);
-                        truth.i18_receipt(tid.0, bytes, finished);
-                        if let Some(orchestrator) = &mut self.orchestrator {
-                            orchestrator.transaction_ended(now, tid);
-                        }
+                    if self.store.seems_over(tid)
+                        && let Some(orchestrator) = &mut self.orchestrator
+                    {
+                        orchestrator.transaction_ended(now, tid);
                     }
                 }
                 _ => {}
@@ -417,8 +415,13 @@ impl Server {
     fn answer_seals(&mut self, net: &mut Net, truth: &mut Truth) {
         let Some(receiver) = &mut self.receiver else { return };
         while let Some(asked) = receiver.poll_seal() {
-            let verdict = self.store.seal(net, &asked.seal);
-            receiver.handle_sealed(&asked, verdict);
+            let answer = self.store.answer(net, asked);
+            if let Some(Answer { found: Finding::Closed { .. }, .. }) = &answer {
+                net.note(Note::Closed { server: self.index, tid: asked.seal.tid.0 });
+                let finished = truth.finished(asked.seal.tid.0);
+                truth.i18_receipt(asked.seal.tid.0, asked.seal.statement.bytes, finished);
+            }
+            receiver.handle_sealed(&asked, answer.and_then(|answer| answer.verdict));
         }
         while let Some(reply) = receiver.poll_seal_reply() {
             self.scratch.clear();

@@ -9,14 +9,18 @@ use super::net::Net;
 use super::server::Pending;
 use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
+use mdalp_proto::completion::{Answer, Completion, Retention, seems_over};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
-use mdalp_proto::wire::{ChunkCrc, Seal, Verdict};
+use mdalp_proto::receiver::SealAsked;
+use mdalp_proto::time::Instant;
+use mdalp_proto::wire::ChunkCrc;
+use mdalp_store::complete::{self, Done};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendError, AppendResult, Appended, Assembled, ChunkLog, Durability, Limits, NewChunk,
-    OpenError, Options, Query, Receipt, ReceiverId, ReceiverName, SegmentLog, State, StoreError,
-    TransactionInfo, TransactionSummary, Transactions, UnixMillis, assemble,
+    AppendError, AppendResult, Appended, ChunkLog, Durability, Limits, NewChunk, OpenError,
+    Options, Query, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
+    Transactions, UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -39,10 +43,15 @@ pub(crate) struct Store {
     copies: u64,
     twin: Option<Twin>,
     churn: Option<Churn>,
+    /// What is answered and kept: the rules that ship.
+    rules: Completion,
 }
 
+/// What the calendar shows when a world begins, in milliseconds since 1970.
+const EPOCH: u64 = 1_700_000_000_000;
+
 fn now_of(net: &Net) -> UnixMillis {
-    UnixMillis(1_700_000_000_000 + net.now.as_nanos() / 1_000_000)
+    UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
 }
 
 impl Store {
@@ -68,6 +77,7 @@ impl Store {
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
+            rules: Completion::new(Retention::default(), EPOCH, Instant::ZERO),
         }
     }
 
@@ -78,6 +88,7 @@ impl Store {
             return Ok(());
         };
         self.log = None;
+        self.rules = Completion::new(Retention::default(), EPOCH, Instant::ZERO);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -121,7 +132,14 @@ impl Store {
             let append = &pending.append;
             let data = &net.bytes(pending.bytes)[append.data.clone()];
             let receiver = self.ids[usize::from(append.local.0)];
-            NewChunk { tid: append.tid, seq: append.seq, receiver, crc: append.crc.0, data }
+            NewChunk {
+                tid: append.tid,
+                seq: append.seq,
+                receiver,
+                from: append.from,
+                crc: append.crc.0,
+                data,
+            }
         });
         if let Some(log) = &self.log {
             let chunks: Vec<_> = chunks.collect();
@@ -201,31 +219,20 @@ impl Store {
         }
     }
 
-    /// Closes a transaction that is whole as far as one can tell; its length if so.
-    pub(crate) fn try_close(&mut self, net: &Net, tid: TransactionId) -> Option<u64> {
-        let log = self.log.as_ref()?;
-        let summary = log.transaction(tid).ok()??;
-        summary.ranges.contiguous_from_zero().filter(|&chunks| chunks > 0)?;
-        let done = assemble(log, tid, &mut std::io::sink()).ok()?;
-        close(log, net, &summary, done).then_some(done.bytes)
+    /// Whether a silent transaction seems to be over, as the shipped rules see it.
+    pub(crate) fn seems_over(&self, tid: TransactionId) -> bool {
+        let found = self.log.as_ref().and_then(|log| log.transaction(tid).ok()?);
+        found.and_then(complete::holding).is_some_and(|held| seems_over(&held))
     }
 
-    /// Compares what is held with what the client says it sent, as the real server does.
-    pub(crate) fn seal(&mut self, net: &Net, seal: &Seal) -> Option<Verdict> {
+    /// Answers a question by the shipped rules. `None`: no answer.
+    pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let summary = log.transaction(seal.tid).ok()??;
-        let missing = summary.ranges.missing_below(seal.statement.chunks);
-        if !missing.is_empty() {
-            return Some(Verdict::Missing(missing));
-        }
-        let done = assemble(log, seal.tid, &mut std::io::sink()).ok()?;
-        let same = (done.chunks, done.bytes, done.blake3)
-            == (seal.statement.chunks, seal.statement.bytes, seal.statement.blake3);
-        if !same {
-            return Some(Verdict::Mismatch);
-        }
-        let closed = summary.state == State::Complete || close(log, net, &summary, done);
-        closed.then_some(Verdict::Complete)
+        let done = complete::answer(log, &mut self.rules, net.now, now_of(net), asked);
+        done.into_iter().find_map(|done| match done {
+            Done::Answered(answer) if answer.asked == asked => Some(answer),
+            _ => None,
+        })
     }
 
     /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
@@ -288,27 +295,13 @@ impl Store {
     }
 }
 
-fn close(
-    log: &SegmentLog<MemDisk>,
-    net: &Net,
-    summary: &TransactionSummary,
-    done: Assembled,
-) -> bool {
-    let receipt = Receipt {
-        revision: summary.receipt.map_or(1, |receipt| receipt.revision + 1),
-        bytes: done.bytes,
-        chunks: done.chunks,
-        blake3: done.blake3,
-        closed: now_of(net),
-    };
-    log.close(summary.tid, &receipt).is_ok()
-}
-
 /// Every chunk in the log, with the CRC of the bytes that are read.
 fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
     let mut found = BTreeMap::new();
     let list = log.list().unwrap_or_default();
-    for summary in list.iter().filter(|t| matches!(t.state, State::Open | State::Complete)) {
+    for summary in
+        list.iter().filter(|t| matches!(t.state, State::Open | State::Complete | State::Damaged))
+    {
         let mut read = RangeSet::new();
         let result = log.read(summary.tid, SequenceNumber(0), &mut |seq, data| {
             read.insert(seq.0);

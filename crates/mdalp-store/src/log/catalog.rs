@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::tidmap::TidMap;
+use mdalp_proto::wire::Statement;
 
 use super::chunks::{Chunks, Source};
 use super::crowd::Crowd;
@@ -34,6 +36,14 @@ pub(super) struct Facts {
     /// Of a part with an index in memory: nothing, the index knows.
     pub(super) held: RangeSet,
     pub(super) shares: Shares,
+    /// What the sender stated of the whole.
+    pub(super) statement: Option<Box<Statement>>,
+    /// Who sent the first chunk, if nobody began it.
+    pub(super) sender: Option<Box<SocketAddr>>,
+    /// So many chunks were held when a receipt or statement was recorded.
+    pub(super) floor: u64,
+    /// Chunks came after the last receipt.
+    pub(super) reopened: bool,
 }
 
 impl Facts {
@@ -50,6 +60,22 @@ impl Facts {
         self.shares.count(receiver, len);
     }
 
+    /// Enters a receipt, and what it says of the whole if the sender `states` it.
+    pub(super) fn close(&mut self, receipt: &Receipt, states: bool) {
+        self.floor = self.floor.max(receipt.chunks);
+        self.reopened = false;
+        if states && self.statement.is_none() {
+            self.statement = Some(Box::new(stated(receipt)));
+        }
+        self.receipt = Some(Box::new(*receipt));
+    }
+
+    /// Enters a statement that was recorded when `held` chunks were held.
+    pub(super) fn state_whole(&mut self, statement: &Statement, held: u64) {
+        self.floor = self.floor.max(held);
+        self.statement.get_or_insert_with(|| Box::new(*statement));
+    }
+
     /// Adds what a later segment says, of which `held` is held there.
     fn merge(&mut self, later: &Self, held: &RangeSet, most_listed: usize) {
         if self.info.is_none() {
@@ -57,7 +83,17 @@ impl Facts {
         }
         if later.receipt.is_some() {
             self.receipt.clone_from(&later.receipt);
+            self.reopened = later.reopened;
+        } else {
+            self.reopened |= later.reopened;
         }
+        if self.statement.is_none() {
+            self.statement.clone_from(&later.statement);
+        }
+        if self.sender.is_none() {
+            self.sender.clone_from(&later.sender);
+        }
+        self.floor = self.floor.max(later.floor);
         self.release = later.release.or(self.release);
         self.last_append = self.last_append.max(later.last_append);
         self.bytes += later.bytes;
@@ -78,7 +114,10 @@ impl Facts {
         match (self.release, &self.receipt) {
             (Some(Release::Expired), _) => State::Expired,
             (Some(Release::Removed), _) => State::Removed,
-            (None, Some(receipt)) if receipt.chunks == self.held.len() => State::Complete,
+            (None, _) if self.held.len() < self.floor => State::Damaged,
+            (None, Some(receipt)) if receipt.chunks == self.held.len() && !self.reopened => {
+                State::Complete
+            }
             (None, _) => State::Open,
         }
     }
@@ -312,6 +351,7 @@ impl<F: DiskFile> Catalog<F> {
             last_append: facts.last_append,
             ranges: facts.held.range_count(),
             gapless: facts.held.contiguous_from_zero().is_some(),
+            statement: facts.statement.as_deref().copied(),
         })
         .collect()
     }
@@ -357,11 +397,18 @@ fn summary(tid: TransactionId, facts: &Facts) -> TransactionSummary {
         tid,
         state: facts.state(),
         info: facts.info.as_deref().cloned(),
+        sender: facts.sender.as_deref().copied(),
         chunks: if facts.release.is_some() { facts.shares.chunks() } else { facts.held.len() },
         bytes: facts.bytes,
         ranges: facts.held.clone(),
         shares: facts.shares.listed(&facts.held),
         last_append: facts.last_append,
         receipt: facts.receipt.as_deref().copied(),
+        statement: facts.statement.as_deref().copied(),
     }
+}
+
+/// What a receipt says of the whole.
+pub(super) fn stated(receipt: &Receipt) -> Statement {
+    Statement { chunks: receipt.chunks, bytes: receipt.bytes, blake3: receipt.blake3 }
 }

@@ -3,7 +3,10 @@
 //!
 //! Decoding never panics and never allocates more than a small multiple of the input.
 
+use std::net::{IpAddr, SocketAddr};
+
 use mdalp_proto::ranges::RangeSet;
+use mdalp_proto::wire::Statement;
 
 use crate::types::{Receipt, ReceiverName, Release, TransactionInfo, UnixMillis};
 
@@ -15,6 +18,8 @@ pub(super) trait Put {
     fn receiver(&mut self, receiver: &ReceiverName);
     fn info(&mut self, info: &TransactionInfo);
     fn receipt(&mut self, receipt: &Receipt);
+    fn statement(&mut self, statement: &Statement, held: u64);
+    fn address(&mut self, address: &SocketAddr);
 }
 
 impl Put for Vec<u8> {
@@ -57,6 +62,22 @@ impl Put for Vec<u8> {
         self.number(receipt.chunks.to_be_bytes());
         self.number(receipt.blake3);
         self.number(receipt.closed.0.to_be_bytes());
+    }
+
+    fn statement(&mut self, statement: &Statement, held: u64) {
+        self.number(statement.chunks.to_be_bytes());
+        self.number(statement.bytes.to_be_bytes());
+        self.number(statement.blake3);
+        self.number(held.to_be_bytes());
+    }
+
+    fn address(&mut self, address: &SocketAddr) {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        self.number(ip.octets());
+        self.number(address.port().to_be_bytes());
     }
 }
 
@@ -140,6 +161,17 @@ impl<'a> Take<'a> {
             blake3: self.array()?,
             closed: UnixMillis(self.u64()?),
         })
+    }
+
+    /// A statement, and how many chunks were held when it was recorded.
+    pub(super) fn statement(&mut self) -> Option<(Statement, u64)> {
+        let (chunks, bytes, blake3) = (self.u64()?, self.u64()?, self.array()?);
+        Some((Statement { chunks, bytes, blake3 }, self.u64()?))
+    }
+
+    pub(super) fn address(&mut self) -> Option<SocketAddr> {
+        let ip = IpAddr::from(self.array::<16>()?).to_canonical();
+        Some(SocketAddr::new(ip, self.u16()?))
     }
 
     pub(super) fn release(&mut self) -> Option<Release> {

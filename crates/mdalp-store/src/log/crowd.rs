@@ -28,7 +28,10 @@ fn beyond_first(ranges: &RangeSet) -> usize {
 }
 
 fn is_unannounced(facts: &Facts) -> bool {
-    facts.info.is_none() && facts.receipt.is_none() && facts.release.is_none()
+    facts.info.is_none()
+        && facts.receipt.is_none()
+        && facts.release.is_none()
+        && facts.statement.as_ref().is_none_or(|statement| statement.chunks == 0)
 }
 
 impl Crowd {

@@ -13,7 +13,7 @@ use mdalp_proto::ranges::RangeSet;
 
 use super::catalog::{Facts, Part};
 use super::codec::{Put, Take, release_byte};
-use super::format::{HEADER, Header, SegmentId, kind};
+use super::format::{HEADER, Header, SegmentId, VERSION, kind};
 use super::index::{Entry, Index, Slice};
 use super::scan::Contents;
 use super::share::Shares;
@@ -49,7 +49,8 @@ pub(super) fn seal(
         parts.number(tid.0.to_be_bytes());
         parts.number(slice.at.to_be_bytes());
         parts.number(slice.count.to_be_bytes());
-        put_facts(&mut parts, part.facts.as_deref().unwrap_or(&Facts::default()), &held);
+        let facts = part.facts.as_deref();
+        put_facts(&mut parts, facts.unwrap_or(&Facts::default()), &held, id.version);
     }
     let mut body = Vec::new();
     body.number([u8::from(durable)]);
@@ -137,7 +138,7 @@ fn put_damage(body: &mut Vec<u8>, damage: &Damage) {
     });
 }
 
-fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet) {
+fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet, version: u32) {
     put_option(body, facts.info.as_deref(), Put::info);
     put_option(body, facts.receipt.as_deref(), Put::receipt);
     put_option(body, facts.release, |body, why| body.number([release_byte(why)]));
@@ -150,18 +151,26 @@ fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet) {
         body.number(share.bytes.to_be_bytes());
         body.ranges(&share.ranges);
     });
+    if version < VERSION {
+        return;
+    }
+    put_option(body, facts.statement.as_deref(), |body, one| body.statement(one, 0));
+    put_option(body, facts.sender.as_deref(), Put::address);
+    body.number(facts.floor.to_be_bytes());
+    body.number([u8::from(facts.reopened)]);
 }
 
 fn take_contents(take: &mut Take<'_>, id: SegmentId) -> Option<(Contents, bool)> {
     let durable = take.u8()? == 1;
     let contents = Contents {
+        old: id.version < VERSION,
         clock: UnixMillis(take.u64()?),
         receivers: take
             .list(|take| Some((ReceiverId(take.u16()?), take.receiver()?)))?
             .into_iter()
             .collect(),
         damage: take.list(|take| take_damage(take, id))?,
-        parts: take.list(take_part)?.into_iter().collect(),
+        parts: take.list(|take| take_part(take, id.version))?.into_iter().collect(),
     };
     Some((contents, durable))
 }
@@ -180,11 +189,11 @@ fn take_damage(take: &mut Take<'_>, id: SegmentId) -> Option<Damage> {
     })
 }
 
-fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
+fn take_part(take: &mut Take<'_>, version: u32) -> Option<(TransactionId, Part)> {
     let tid = TransactionId(take.u64()?);
     let slice = Slice { at: take.u64()?, count: take.u32()? };
     let index = Index { disk: Some(slice), ..Index::default() };
-    let facts = Facts {
+    let mut facts = Facts {
         info: take.option(Take::info)?.map(Box::new),
         receipt: take.option(Take::receipt)?.map(Box::new),
         release: take.option(Take::release)?,
@@ -199,6 +208,18 @@ fn take_part(take: &mut Take<'_>) -> Option<(TransactionId, Part)> {
                 ranges: take.ranges()?,
             })
         })?),
+        ..Facts::default()
     };
+    if version < VERSION {
+        // Its chunks after a receipt, if any, outnumber it.
+        facts.reopened = facts.receipt.is_none() && !facts.held.is_empty();
+        facts.floor = facts.receipt.as_ref().map_or(0, |receipt| receipt.chunks);
+    } else {
+        let statement = take.option(Take::statement)?;
+        facts.statement = statement.map(|(statement, _)| Box::new(statement));
+        facts.sender = take.option(Take::address)?.map(Box::new);
+        facts.floor = take.u64()?;
+        facts.reopened = take.u8()? == 1;
+    }
     Some((tid, Part { facts: Some(Box::new(facts)), index, ..Part::default() }))
 }

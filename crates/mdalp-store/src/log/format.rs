@@ -32,8 +32,11 @@
 //! The last checksum starts from a value that no client knows: a chunk whose data looks like a record
 //! is not taken for one when a damaged segment is searched for the next record.
 
-/// The only version there is.
-pub(super) const VERSION: u32 = 1;
+/// What new segments have. Version 1 has neither statements nor senders: its receipts were made by the
+/// server, and say nothing of what the sender stated.
+pub(super) const VERSION: u32 = 2;
+/// The oldest version that is read.
+pub(super) const OLDEST: u32 = 1;
 /// Where the first record starts.
 pub(super) const START: u64 = 1024;
 /// Length of a record without its body.
@@ -64,6 +67,10 @@ pub(super) mod kind {
     pub(in crate::log) const FOOTER: u8 = 8;
     /// The last record of a sealed segment; TID is the offset of the footer.
     pub(in crate::log) const TRAILER: u8 = 9;
+    /// What the sender stated of the whole: TID; body: the statement, how many chunks were held, time.
+    pub(in crate::log) const STATEMENT: u8 = 10;
+    /// Who sent the first chunk of a transaction that nobody began: TID; body: address and port.
+    pub(in crate::log) const ORIGIN: u8 = 11;
 }
 
 /// Which segment of which store: what record checksums start from.
@@ -71,6 +78,8 @@ pub(super) mod kind {
 pub(super) struct SegmentId {
     pub(super) number: u64,
     pub(super) store: u64,
+    /// Of the format.
+    pub(super) version: u32,
 }
 
 impl SegmentId {
@@ -83,7 +92,7 @@ impl SegmentId {
     pub(super) fn encode(self) -> [u8; START as usize] {
         let mut bytes = [0; START as usize];
         bytes[..8].copy_from_slice(SEGMENT_MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.store.to_be_bytes());
         let crc = crc32c::crc32c(&bytes[..60]);
@@ -114,19 +123,19 @@ pub(super) fn file_header(bytes: &[u8]) -> FileHeader {
     let copies = [0, COPY].map(|at| bytes.get(at..at + SEGMENT_HEADER).and_then(header_copy));
     match copies {
         [None, None] => FileHeader::Bad,
-        [Some((version, _)), _] | [None, Some((version, _))] if version > VERSION => {
-            FileHeader::Newer(version)
-        }
-        [Some((_, id)), other] => FileHeader::Segment { id, intact: other == Some((VERSION, id)) },
-        [None, Some((_, id))] => FileHeader::Segment { id, intact: false },
+        [Some(id), _] | [None, Some(id)] if id.version > VERSION => FileHeader::Newer(id.version),
+        [Some(id), other] => FileHeader::Segment { id, intact: other == Some(id) },
+        [None, Some(id)] => FileHeader::Segment { id, intact: false },
     }
 }
 
-fn header_copy(bytes: &[u8]) -> Option<(u32, SegmentId)> {
+fn header_copy(bytes: &[u8]) -> Option<SegmentId> {
     if !bytes.starts_with(SEGMENT_MAGIC) || crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
         return None;
     }
-    Some((u32_at(bytes, 8), SegmentId { number: u64_at(bytes, 16), store: u64_at(bytes, 24) }))
+    let version = u32_at(bytes, 8);
+    let id = SegmentId { number: u64_at(bytes, 16), store: u64_at(bytes, 24), version };
+    (version >= OLDEST).then_some(id)
 }
 
 /// The 32 bytes before a record's body.

@@ -105,6 +105,7 @@ impl<F: DiskFile> Inner<F> {
             for &Chunk { entry, len, receiver, .. } in run.drain(..).rev() {
                 facts.count_chunk(len.into(), receiver);
                 part.count_chunk(len.into(), receiver);
+                (facts.reopened, part.reopened) = (true, true);
                 if keep {
                     facts.shares.list(receiver, entry.seq, most);
                 }

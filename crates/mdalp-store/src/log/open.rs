@@ -176,7 +176,7 @@ impl<D: Disk> Opening<'_, D> {
             self.remove(id.number)?;
             return Ok(None);
         }
-        let continued = last && !sealed;
+        let continued = last && !sealed && id.version == VERSION;
         let limit = bytes.len() as u64;
         let (end, dirty) = (end as usize, dirty as usize);
         bytes[end..dirty].fill(0);
@@ -269,6 +269,7 @@ impl<D: Disk> SegmentLog<D> {
             fresh: Fresh::default(),
             runs: Vec::new(),
             order: Vec::new(),
+            begun: Vec::new(),
             active,
             buf: Vec::new(),
             poison: None,

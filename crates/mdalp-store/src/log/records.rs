@@ -1,7 +1,9 @@
 //! Records other than chunks: what happens to transactions.
 
 use mdalp_proto::ids::TransactionId;
+use mdalp_proto::wire::Statement;
 
+use super::catalog::{Transaction, stated};
 use super::codec::{Put, fits, release_byte};
 use super::format::{HEADER, Header, kind};
 use super::write::Room;
@@ -91,6 +93,44 @@ impl<D: Disk> SegmentLog<D> {
         Ok(ReceiverId(id))
     }
 
+    pub(super) fn record_statement(
+        &self,
+        tid: TransactionId,
+        statement: &Statement,
+    ) -> Result<(), StoreError> {
+        let inner = &mut *self.inner();
+        let mut held = 0;
+        match inner.catalog.transactions.get(tid) {
+            Some(Transaction { facts, .. }) if facts.release.is_some() => {
+                return Err(StoreError::Released);
+            }
+            Some(Transaction { facts, .. }) => {
+                held = facts.held.len();
+                let beyond = facts.held.last().is_some_and(|last| last >= statement.chunks);
+                let other = facts.statement.as_ref().is_some_and(|known| **known != *statement);
+                if other || beyond || facts.floor > statement.chunks {
+                    return Err(StoreError::Contradicted);
+                }
+                // Again only if more is held now, which from now on is known to have been there.
+                if facts.statement.is_some() && held <= facts.floor {
+                    return Ok(());
+                }
+            }
+            None if statement.chunks > 0 => return Err(StoreError::UnknownTransaction),
+            None => {
+                self.look_for_room(inner);
+                if inner.room < Room::All || !inner.catalog.crowd.admits(&inner.limits) {
+                    return Err(StoreError::Full);
+                }
+            }
+        }
+        let mut body = Vec::new();
+        body.statement(statement, held);
+        self.record(inner, Header::of(kind::STATEMENT, 0, tid.0, 0, &body), &body)?;
+        inner.note(tid, |facts| facts.state_whole(statement, held));
+        Ok(())
+    }
+
     pub(super) fn record_close(
         &self,
         tid: TransactionId,
@@ -105,18 +145,22 @@ impl<D: Disk> SegmentLog<D> {
         if facts.receipt.as_deref() == Some(receipt) && facts.state() == State::Complete {
             return Ok(());
         }
+        if facts.statement.as_ref().is_some_and(|known| **known != stated(receipt)) {
+            return Err(StoreError::Contradicted);
+        }
         let revision =
             facts.receipt.as_ref().map_or(0, |receipt| receipt.revision).saturating_add(1);
         if facts.held.contiguous_from_zero() != Some(receipt.chunks)
             || facts.bytes != receipt.bytes
             || receipt.revision != revision
+            || receipt.chunks < facts.floor
         {
             return Err(StoreError::Outdated);
         }
         let mut body = Vec::new();
         body.receipt(receipt);
         self.record(inner, Header::of(kind::CLOSE, 0, tid.0, 0, &body), &body)?;
-        inner.note(tid, |facts| facts.receipt = Some(Box::new(*receipt)));
+        inner.note(tid, |facts| facts.close(receipt, true));
         Ok(())
     }
 

@@ -188,6 +188,7 @@ fn copy<F: DiskFile>(plan: &Plan<F>, to: &F) -> io::Result<Option<(Contents, u64
     let mut new = Contents {
         clock: old.clock,
         receivers: mem::take(&mut old.receivers),
+        old: old.old,
         ..Contents::default()
     };
     let mut clock = None;
@@ -234,7 +235,9 @@ fn copy<F: DiskFile>(plan: &Plan<F>, to: &F) -> io::Result<Option<(Contents, u64
 fn is_kept<F>(plan: &Plan<F>, header: &Header) -> Option<bool> {
     let need = plan.keep.get(&TransactionId(header.tid)).copied().unwrap_or(Need::Nothing);
     match header.kind {
-        kind::CHUNK | kind::BEGIN | kind::CLOSE => Some(need == Need::All),
+        kind::CHUNK | kind::BEGIN | kind::CLOSE | kind::STATEMENT | kind::ORIGIN => {
+            Some(need == Need::All)
+        }
         kind::RELEASE => Some(need == Need::Release),
         kind::RECEIVER | kind::CLOCK => Some(true),
         kind::INDEX | kind::FOOTER | kind::TRAILER => Some(false),

@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use super::catalog::{Need, Segment};
 use super::codec::Put;
 use super::footer;
-use super::format::{Header, START, SegmentId, kind};
+use super::format::{Header, START, SegmentId, VERSION, kind};
 use super::scan::Contents;
 use super::write::Refused;
 use super::{Active, Inner, SegmentLog, Spare};
@@ -56,10 +56,15 @@ impl<D: Disk> SegmentLog<D> {
         }
     }
 
+    /// Of a new segment.
+    fn id_of(&self, number: u64) -> SegmentId {
+        SegmentId { number, store: self.store, version: VERSION }
+    }
+
     fn make_ready(&self, file: &D::File, number: u64) -> io::Result<()> {
         let how = if self.fsync() { Allocate::Zero } else { Allocate::Reserve };
         file.allocate(self.options.segment_bytes, how)?;
-        write_all_at(file, &SegmentId { number, store: self.store }.encode(), 0)?;
+        write_all_at(file, &self.id_of(number).encode(), 0)?;
         if self.fsync() {
             file.sync_data()?;
             self.disk.sync_dir()?;
@@ -81,7 +86,7 @@ impl<D: Disk> SegmentLog<D> {
             Err(error) => return Err(inner.poisoned("preparing a segment", &error)),
         };
         self.seal_active(inner)?;
-        let id = SegmentId { number, store: self.store };
+        let id = self.id_of(number);
         let segment = Segment::new(Arc::new(file), id);
         inner.catalog.segments.insert(number, segment);
         let mut contents = Contents::default();

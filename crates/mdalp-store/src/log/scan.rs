@@ -8,7 +8,7 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 
 use super::catalog::{Facts, Part};
 use super::codec::Take;
-use super::format::{HEADER, Header, START, SegmentId, kind};
+use super::format::{HEADER, Header, START, SegmentId, VERSION, kind};
 use super::index::{Entry, MemoryIndex};
 use super::{Damage, DamageKind};
 use crate::types::{ReceiverId, ReceiverName, Share, UnixMillis};
@@ -20,6 +20,8 @@ pub(super) struct Contents {
     pub(super) receivers: BTreeMap<ReceiverId, ReceiverName>,
     pub(super) parts: BTreeMap<TransactionId, Part>,
     pub(super) damage: Vec<Damage>,
+    /// Of format version 1, whose receipts are not statements.
+    pub(super) old: bool,
 }
 
 impl Contents {
@@ -37,6 +39,7 @@ impl Contents {
                     facts.held.insert(header.seq);
                     facts.came(clock);
                     facts.count_chunk(body.len() as u64, receiver);
+                    facts.reopened = true;
                     if keep {
                         facts.shares.list(receiver, header.seq, Share::MAX_RANGES);
                     }
@@ -45,7 +48,16 @@ impl Contents {
                 }
             }
             kind::BEGIN => self.part(tid).0.info = Some(Box::new(take.info()?)),
-            kind::CLOSE => self.part(tid).0.receipt = Some(Box::new(take.receipt()?)),
+            kind::CLOSE => {
+                let receipt = take.receipt()?;
+                let states = !self.old;
+                self.part(tid).0.close(&receipt, states);
+            }
+            kind::STATEMENT if !self.old => {
+                let (statement, held) = take.statement()?;
+                self.part(tid).0.state_whole(&statement, held);
+            }
+            kind::ORIGIN if !self.old => self.part(tid).0.sender = Some(Box::new(take.address()?)),
             kind::RELEASE => self.part(tid).0.release = Some(take.release()?),
             kind::RECEIVER => {
                 self.receivers.insert(ReceiverId(header.receiver), take.receiver()?);
@@ -96,7 +108,7 @@ pub(super) struct Scan {
 /// cut that may also be a batch, never acknowledged, whose sectors were written out of order.)
 pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
     let seed = id.seed();
-    let mut contents = Contents::default();
+    let mut contents = Contents { old: id.version < VERSION, ..Contents::default() };
     let mut suspects = Vec::new();
     let mut sealed = false;
     let mut at = START as usize;
@@ -155,7 +167,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ID: SegmentId = SegmentId { number: 1, store: 2 };
+    const ID: SegmentId = SegmentId { number: 1, store: 2, version: VERSION };
 
     fn record(kind: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_record_inside_a_chunk_of_a_damaged_segment_is_not_taken_for_one() {
-        let stranger = SegmentId { number: 1, store: 77 };
+        let stranger = SegmentId { store: 77, ..ID };
         let mut forged = Vec::new();
         Header::of(kind::CHUNK, 0, 3, 9, b"evil").encode(stranger.seed(), b"evil", &mut forged);
         let mut file = ID.encode().to_vec();

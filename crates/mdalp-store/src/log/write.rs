@@ -8,6 +8,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::tidmap::Place;
 
 use super::catalog::{Catalog, Facts, Transaction};
+use super::codec::Put;
 use super::format::{HEADER, Header, kind};
 use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog};
@@ -32,6 +33,8 @@ const MAX_CHUNKS: usize = 1 << 19;
 /// Nor chunks of more transactions: released ones are remembered until their segment is removed, and
 /// the one being written never is.
 const MAX_TRANSACTIONS: usize = 1 << 15;
+/// Length of a record of a sender.
+const ORIGIN: u64 = HEADER as u64 + 18;
 /// Chunks may be dated that much too early after a restart.
 const CLOCK_STEP: u64 = 1000;
 
@@ -87,6 +90,9 @@ impl<F: DiskFile> Inner<F> {
             self.count();
             return Some(self.duplicate(chunk, [].iter()));
         }
+        if facts.statement.as_ref().is_some_and(|statement| chunk.seq.0 >= statement.chunks) {
+            return Some(Err(AppendError::BeyondEnd));
+        }
         (self.room == Room::Nothing).then_some(Err(AppendError::Full))
     }
 
@@ -114,18 +120,25 @@ impl<F: DiskFile> Inner<F> {
     /// Enters the chunks of `piece` into what is held, and adds a result for each: `New` for those to
     /// be written now.
     fn take(&mut self, piece: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        let Self { catalog: Catalog { transactions, crowd, .. }, runs, order, room, .. } = self;
+        let Self { catalog: Catalog { transactions, crowd, .. }, runs, order, begun, room, .. } =
+            self;
         let limits = &self.limits;
         let refused = if *room < Room::All { AppendError::Full } else { AppendError::Crowded };
         // All look-ups before all else: the processor waits for the memory of several at a time.
         runs.clear();
+        begun.clear();
+        let mut at = 0;
         runs.extend(piece.chunk_by(|a, b| a.tid == b.tid).map(|run| {
             let tid = run[0].tid;
+            let first = at;
+            at += run.len() as u32;
             let found = transactions.find(tid).or_else(|| {
                 let admitted = *room == Room::All && crowd.admits(limits);
                 admitted.then(|| {
-                    let new = Transaction::default();
+                    let mut new = Transaction::default();
+                    new.facts.sender = Some(Box::new(run[0].from));
                     crowd.enter(&new.facts);
+                    begun.push(first);
                     transactions.insert(tid, new)
                 })
             });
@@ -150,9 +163,12 @@ impl<F: DiskFile> Inner<F> {
             }
             let before = facts.held.range_count();
             let most = crowd.most_ranges(limits);
+            let end = facts.statement.as_ref().map(|statement| statement.chunks);
             results.extend(run.iter().zip(start as u32..).map(|(chunk, at)| {
                 let held = &mut facts.held;
-                if held.range_count() >= most && held.would_open_range(chunk.seq.0) {
+                if end.is_some_and(|end| chunk.seq.0 >= end) {
+                    Err(AppendError::BeyondEnd)
+                } else if held.range_count() >= most && held.would_open_range(chunk.seq.0) {
                     Err(AppendError::Crowded)
                 } else if held.insert(chunk.seq.0) {
                     order.push((place, at));
@@ -263,7 +279,12 @@ impl<D: Disk> SegmentLog<D> {
         let segment = inner.catalog.segments.get(&active.number);
         let is_crowded = segment.is_some_and(|segment| segment.parts.len() >= MAX_TRANSACTIONS);
         let most = if is_crowded { 0 } else { MAX_CHUNKS.saturating_sub(active.chunks) };
+        let mut before = None;
         let fits = |chunk: &&NewChunk<'_>| {
+            // Its sender may have to be recorded.
+            if before.replace(chunk.tid) != Some(chunk.tid) {
+                end += ORIGIN;
+            }
             end += record_len(chunk);
             end <= active.intake_limit() && record_len(chunk) <= self.max_record()
         };
@@ -279,7 +300,7 @@ impl<D: Disk> SegmentLog<D> {
         results: &mut Vec<AppendResult>,
     ) {
         let Some(active) = &mut inner.active else { return };
-        let seed = active.seed;
+        let (seed, number) = (active.seed, active.number);
         let first = results.len();
         inner.buf.clear();
         let clock = active.contents.clock;
@@ -287,18 +308,24 @@ impl<D: Disk> SegmentLog<D> {
         if dated {
             Header::of(kind::CLOCK, 0, now.0, 0, &[]).encode(seed, &[], &mut inner.buf);
         }
-        let offset = active.end + inner.buf.len() as u64;
         inner.take(piece, results);
-        let Some(active) = &mut inner.active else { return };
         if inner.order.is_empty() {
             return;
         }
+        for &at in &inner.begun {
+            let NewChunk { tid, from, .. } = piece[at as usize];
+            let mut body = Vec::new();
+            body.address(&from);
+            Header::of(kind::ORIGIN, 0, tid.0, 0, &body).encode(seed, &body, &mut inner.buf);
+        }
+        let Some(active) = &mut inner.active else { return };
+        let offset = active.end + inner.buf.len() as u64;
         if dated {
             active.contents.clock = now;
         }
         active.chunks += inner.order.len();
         for &(_, at) in &inner.order {
-            let NewChunk { tid, seq, receiver, crc, data } = piece[at as usize];
+            let NewChunk { tid, seq, receiver, crc, data, .. } = piece[at as usize];
             debug_assert_eq!(crc, crate::chunk_crc(tid, seq, data));
             Header {
                 kind: kind::CHUNK,
@@ -312,6 +339,12 @@ impl<D: Disk> SegmentLog<D> {
         }
         if self.write(inner).is_ok() {
             inner.written(now, piece, offset);
+            for &at in &inner.begun {
+                let NewChunk { tid, from, .. } = piece[at as usize];
+                if let Some(segment) = inner.catalog.segments.get_mut(&number) {
+                    open_part(&mut segment.parts, tid).0.sender = Some(Box::new(from));
+                }
+            }
             return;
         }
         inner.count_before(piece);

@@ -30,6 +30,7 @@ fn put(
         .into_iter()
         .map(|seq| NewChunk {
             tid,
+            from: ([127, 0, 0, 1], 9).into(),
             seq: SequenceNumber(seq),
             receiver: ReceiverId(second(seq).into()),
             crc: chunk_crc(tid, SequenceNumber(seq), b"x"),
@@ -188,6 +189,7 @@ fn duplicates_do_not_make_later_chunks_look_older_after_a_restart() {
     let log = open(&disk, options(Durability::Process, 64 << 10));
     let chunk = |seq| NewChunk {
         tid: TransactionId(1),
+        from: ([127, 0, 0, 1], 9).into(),
         seq: SequenceNumber(seq),
         receiver: ReceiverId(0),
         crc: chunk_crc(TransactionId(1), SequenceNumber(seq), b"x"),

@@ -331,8 +331,12 @@ fn a_damaged_chunk_neither_becomes_good_nor_vanishes() {
     let disk = MemDisk::new();
     let log = sixteen(&disk);
     let numbers = sealed_numbers(&disk);
-    // The first chunk of transaction 0: behind the header of the segment and its own.
-    disk.flip_bit(numbers[0], (1024 + 32 + 5) * 8);
+    // The first chunk of transaction 0, behind the record of who sent it.
+    let mut bytes = vec![0; 4096];
+    let file = disk.open(numbers[0], Access::Read).unwrap();
+    file.read_at(&mut bytes, 0).unwrap();
+    let first = (1024..4000).find(|&at| bytes[at..at + 2] == [0xd7, 1]).unwrap();
+    disk.flip_bit(numbers[0], (first as u64 + 32 + 5) * 8);
     assert_eq!(log.reclaim(), Err(StoreError::Damaged { segment: numbers[0] }));
     reclaim(&log);
     assert_eq!(read(&log, TransactionId(0)), Err(ReadError::Damaged { seq: SequenceNumber(0) }));

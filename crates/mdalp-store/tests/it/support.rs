@@ -44,7 +44,14 @@ impl Promises {
         for (&(tid, seq), data) in chunks.iter().zip(&data) {
             let (tid, seq) = (TransactionId(tid), SequenceNumber(seq));
             let crc = chunk_crc(tid, seq, data);
-            batch.push(NewChunk { tid, seq, receiver: ReceiverId(seq.0 as u16 % 3), crc, data });
+            batch.push(NewChunk {
+                tid,
+                seq,
+                receiver: ReceiverId(seq.0 as u16 % 3),
+                from: ([127, 0, 0, 1], 9).into(),
+                crc,
+                data,
+            });
         }
         let mut results = Vec::new();
         store.append(UnixMillis(now), &batch, &mut results);

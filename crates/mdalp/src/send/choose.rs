@@ -135,7 +135,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
 
     /// Whether every receiver does more than the classic protocol asks for.
     fn is_extended(&self) -> bool {
-        self.receivers.iter().all(|r| r.caps.window.is_some() || r.caps.crc || r.caps.seal)
+        self.receivers
+            .iter()
+            .all(|r| r.caps.window.is_some() || r.caps.crc || r.caps.seal || r.caps.record)
     }
 
     /// Whether somebody may acknowledge several chunks at once.
@@ -145,7 +147,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
 
     /// Whether somebody may be asked whether the payload is whole.
     pub(super) fn can_verify(&self) -> bool {
-        self.receivers.iter().any(|r| r.caps.seal)
+        self.receivers.iter().any(|r| r.caps.seal || r.caps.record)
     }
 
     /// Fixes who gets what, and starts the transfer.
@@ -225,6 +227,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             window: receiver.caps.window.unwrap_or(1).min(self.options.window),
             crc: receiver.caps.crc,
             seal: receiver.caps.seal,
+            record: receiver.caps.record,
         };
         self.receivers.iter().map(target).collect()
     }

@@ -129,6 +129,7 @@ mod tests {
             window: 64,
             crc: false,
             seal: false,
+            record: false,
         };
         let targets: Vec<_> = receivers.iter().map(target).collect();
         let plan = Plan::new(TransactionId(7), payload.len(), 100, &targets, &Latency);

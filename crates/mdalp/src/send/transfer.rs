@@ -174,6 +174,16 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 chunks: what.chunks.max(1),
                 reason: what.reason.name(),
             }),
+            transfer::Event::Refused { lane, why } => {
+                let receiver = &self.receivers[lane];
+                let text = format!(
+                    "{} ({}) takes no chunks at this moment: {}",
+                    receiver.addr,
+                    receiver.name,
+                    why.word()
+                );
+                self.emit(Kind::Warning { text });
+            }
             transfer::Event::Missing { chunks } => self.emit(Kind::Repair { chunks }),
             transfer::Event::Finished(outcome) => {
                 self.emit_progress(transfer);
@@ -187,6 +197,19 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     fn outcome(&mut self, transfer: &Transfer, outcome: Outcome) -> Result<(), SendError> {
         let (acked, total) = (transfer.acked_bytes(), self.payload.len());
         let tid = transfer.tid().0;
+        if outcome == (Outcome::Complete { verified: false }) {
+            let silent = transfer.unconfirmed();
+            let silent = silent.iter().filter_map(|&lane| self.receivers.get(lane));
+            let silent: Vec<String> =
+                silent.map(|receiver| format!("{} ({})", receiver.addr, receiver.name)).collect();
+            if !silent.is_empty() {
+                let text = format!(
+                    "all bytes are acknowledged, but no confirmation of the whole came from {}",
+                    silent.join(", ")
+                );
+                self.emit(Kind::Warning { text });
+            }
+        }
         match outcome {
             Outcome::Complete { verified: true } => {
                 let blake3 = blake3::Hash::from_bytes(self.digest.unwrap_or_default());

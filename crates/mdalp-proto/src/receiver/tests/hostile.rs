@@ -228,23 +228,23 @@ fn h49_an_idle_transaction_gives_its_ranges_back_but_not_its_right_to_more() {
 #[test]
 fn h46_quotas_per_source_and_prefix_but_not_for_loopback() {
     let mut world = World::new(Config::default());
-    for tid in 0..17 {
+    for tid in 0..65 {
         world.chunk(CLIENT, TID + tid, 0);
     }
-    assert_eq!((world.receiver.transactions(), world.count("drop_source_quota")), (16, 1));
-    for tid in 17..80 {
-        world.chunk(&format!("198.51.100.{tid}:7"), TID + tid, 0);
+    assert_eq!((world.receiver.transactions(), world.count("drop_source_quota")), (64, 1));
+    for tid in 65..272 {
+        world.chunk(&format!("198.51.100.{}:7", tid % 200 + 20), TID + tid, 0);
     }
-    assert_eq!((world.receiver.transactions(), world.count("drop_prefix_quota")), (64, 15));
-    for tid in 100..300 {
+    assert_eq!((world.receiver.transactions(), world.count("drop_prefix_quota")), (256, 15));
+    for tid in 300..500 {
         world.chunk("127.0.0.1:7", TID + tid, 0);
     }
-    assert_eq!(world.receiver.transactions(), 264);
+    assert_eq!(world.receiver.transactions(), 456);
     // Half a minute later idle ones make room for those who go on.
     world.events();
     world.wait(30 * SECOND);
-    assert!(world.chunk(CLIENT, TID + 99, 0).is_some());
-    assert_eq!((world.receiver.transactions(), world.count("evicted")), (264, 1));
+    assert!(world.chunk(CLIENT, TID + 999, 0).is_some());
+    assert_eq!((world.receiver.transactions(), world.count("evicted")), (456, 1));
 }
 
 #[test]

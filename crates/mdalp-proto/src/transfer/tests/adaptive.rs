@@ -71,8 +71,14 @@ fn one_whose_chunk_others_took_over_is_still_asked_and_becomes_suspect() {
 
 #[test]
 fn a_lane_that_is_given_back_what_it_has_in_flight_does_not_send_it_twice() {
-    let target =
-        Target { addr: ReceiverAddr(addr(0)), latency: 1.0, window: 8, crc: false, seal: false };
+    let target = Target {
+        addr: ReceiverAddr(addr(0)),
+        latency: 1.0,
+        window: 8,
+        crc: false,
+        seal: false,
+        record: false,
+    };
     let now = Instant::from_millis(1000);
     let mut lane = Lane::new(&target, TransferConfig::default().rto);
     lane.assign(&[0..=1].into_iter().collect());
@@ -164,6 +170,7 @@ fn the_late_ack_of_a_chunk_that_counted_as_lost_and_moved_cancels_it_elsewhere()
         window: 8,
         crc: false,
         seal: false,
+        record: false,
     };
     let now = Instant::from_millis(1000);
     let targets: Vec<_> = (0..2).map(target).collect();

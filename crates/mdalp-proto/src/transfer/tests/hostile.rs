@@ -90,7 +90,8 @@ fn h11_the_second_ack_in_a_datagram_does_not_count() {
 #[test]
 fn with_crc_only_the_ack_of_the_bytes_that_were_sent_counts() {
     let addr0 = ReceiverAddr(addr(0));
-    let target = Target { addr: addr0, latency: 1.0, window: 1, crc: true, seal: false };
+    let target =
+        Target { addr: addr0, latency: 1.0, window: 1, crc: true, seal: false, record: false };
     let plan = Plan::new(net::TID, 100, 100, &[target], &Latency);
     let now = Instant::ZERO;
     let mut transfer =

@@ -1,9 +1,9 @@
 //! What a transfer does with receivers that delay, drop, repeat, invent and die.
 
 mod adaptive;
+mod confirming;
 mod hostile;
 mod net;
-mod sealing;
 
 use super::*;
 use crate::ids::ReceiverAddr;
@@ -399,6 +399,7 @@ fn two_alike() -> [Target; 2] {
         window: 8,
         crc: false,
         seal: false,
+        record: false,
     })
 }
 

@@ -60,6 +60,7 @@ impl Net {
             window,
             crc: false,
             seal: false,
+            record: false,
         };
         let targets: Vec<Target> = (0..scripts.len()).map(target).collect();
         let plan = Plan::new(TID, payload, 100, &targets, policy.as_ref());
@@ -86,6 +87,7 @@ impl Net {
             window: 1,
             crc: false,
             seal: false,
+            record: false,
         };
         let targets: Vec<Target> = (0..self.scripts.len()).map(target).collect();
         let (payload, policy) = (self.transfer.layout.bytes(), Box::new(Adaptive));

@@ -103,6 +103,7 @@ impl Client {
             window: chosen.caps.window.unwrap_or(1).min(self.setup.window),
             crc: chosen.caps.crc,
             seal: chosen.caps.seal,
+            record: chosen.caps.record,
         };
         let targets: Vec<Target> = self.chosen.iter().map(target).collect();
         let policy: Box<dyn Policy> = match self.setup.program {
