@@ -40,7 +40,8 @@ pub trait ChunkLog: Send + Sync {
     }
 
     /// Looks at a bounded piece of what is held, and strikes out what is damaged. For a helper thread,
-    /// now and then, and at once after [`ReadError::Damaged`]: appending goes on meanwhile.
+    /// now and then, and at once after [`ReadError::Damaged`]: appending goes on meanwhile. An engine may have nothing to
+    /// do here, as the segment log has so far: see [`SegmentLog::verify`](crate::SegmentLog::verify).
     fn maintain(&self) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }

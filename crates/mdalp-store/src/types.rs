@@ -92,10 +92,10 @@ pub enum AppendError {
     /// The chunk can never be kept: it is larger than a segment.
     #[error("the chunk is too long for the store")]
     TooLong,
-    /// The chunk was kept, but what is on the disk is damaged; [`ChunkLog::maintain`] makes
+    /// The chunk was kept, but what is on the disk is damaged; [`SegmentLog::verify`] makes
     /// room for it to be sent again.
     ///
-    /// [`ChunkLog::maintain`]: crate::ChunkLog::maintain
+    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
     #[error("the held chunk is damaged")]
     Damaged,
 }
@@ -319,10 +319,10 @@ pub enum ReadError {
     /// Stores that are read as one have different statements of the whole on record.
     #[error("the data directories disagree on what the whole payload is")]
     Contradiction,
-    /// A chunk fails its checksum. [`ChunkLog::maintain`] strikes it out, so that it can be
-    /// sent again.
+    /// A chunk fails its checksum. [`SegmentLog::verify`] strikes it out, so that it can be sent
+    /// again.
     ///
-    /// [`ChunkLog::maintain`]: crate::ChunkLog::maintain
+    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
     #[error("chunk {seq} is damaged on disk")]
     Damaged {
         /// The chunk.
