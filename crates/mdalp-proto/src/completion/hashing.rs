@@ -80,16 +80,28 @@ impl Hashing {
         }
     }
 
-    /// Adds a question about a payload that has to be hashed first.
-    pub(super) fn add(&mut self, now: Instant, asked: SealAsked, held: &Holding, revision: u32) {
+    /// Adds a question about a payload that has to be hashed first; gives it back if an earlier state of
+    /// that payload is being hashed.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        asked: SealAsked,
+        held: &Holding,
+        revision: u32,
+    ) -> Result<(), SealAsked> {
         let tid = asked.seal.tid;
         if let Some(job) = self.jobs.get_mut(&tid) {
-            return job.questions.push(asked);
+            if job.fingerprint != Fingerprint::of(held) {
+                return Err(asked);
+            }
+            job.questions.push(asked);
+            return Ok(());
         }
         let place = now + Duration::from_millis(held.bytes / BYTES_PER_MILLI);
         let (end, fingerprint) = (asked.seal.statement.chunks, Fingerprint::of(held));
         self.order.insert((place, tid));
         self.jobs.insert(tid, Job { place, end, fingerprint, revision, questions: vec![asked] });
+        Ok(())
     }
 
     /// Which payload is next, and its chunks.

@@ -134,7 +134,12 @@ impl Completion {
         match self.hashing.known(tid, Fingerprint::of(held)) {
             Some(found) if found == stated => self.close(asked, revision),
             Some(_) => self.answer(asked, Some(Verdict::Mismatch)),
-            None => self.hashing.add(now, asked, held, revision),
+            // An earlier state of the payload is being hashed: the client asks again.
+            None => {
+                if let Err(asked) = self.hashing.add(now, asked, held, revision) {
+                    self.answer(asked, None);
+                }
+            }
         }
     }
 
