@@ -65,12 +65,8 @@ pub(super) struct Health {
     typed: bool,
     rounds: u64,
     next_round: Instant,
-    /// Whether the first round is over.
-    settled: bool,
     /// Whether any receiver ever answered.
     any: bool,
-    /// Whether it was said that none does.
-    told: bool,
     probes: VecDeque<Probe>,
     events: Vec<Event>,
     /// Whether something is known that the pool does not know yet.
@@ -98,9 +94,7 @@ impl Health {
             typed,
             rounds: 0,
             next_round: if asks { Instant::ZERO } else { Instant::NEVER },
-            settled: !asks,
             any: false,
-            told: false,
             probes: VecDeque::new(),
             events: Vec::new(),
             changed: false,
@@ -109,7 +103,7 @@ impl Health {
 
     /// Whether the first round is over: until then nobody knows what to hand out.
     pub(super) fn is_settled(&self) -> bool {
-        self.settled
+        self.rounds > 1 || self.targets.iter().all(|target| matches!(target.state, State::Up(_)))
     }
 
     /// When the next round is due.
@@ -120,9 +114,8 @@ impl Health {
     /// Judges the last round, and asks everybody again.
     fn round(&mut self, now: Instant, random: &mut dyn FnMut() -> u64) {
         self.next_round = now + INTERVAL;
-        if self.rounds > 0 && !self.settled {
-            (self.settled, self.changed) = (true, true);
-        }
+        // The first round ends with the second one.
+        self.changed |= self.rounds == 1;
         for (index, target) in (0_u16..).zip(&mut self.targets) {
             if self.rounds > 0 && !target.answered {
                 target.missed = target.missed.saturating_add(1);
@@ -152,8 +145,7 @@ impl Health {
             self.probes.push_back(Probe { to: target.addr, datagram });
         }
         self.rounds += 1;
-        if !self.any && !self.told && self.rounds > MISSED as u64 {
-            self.told = true;
+        if !self.any && self.rounds == MISSED as u64 + 1 {
             self.events.push(Event::NoReceiverAnswers);
         }
     }
@@ -173,7 +165,6 @@ impl Health {
         }
         self.changed |= before != State::Up(caps);
         self.any = true;
-        self.settled |= self.targets.iter().all(|target| matches!(target.state, State::Up(_)));
         true
     }
 
@@ -232,7 +223,7 @@ impl Orchestrator {
     /// Hands out what the probes found, and serves intents that waited for it.
     fn apply_health(&mut self, now: Instant) {
         self.events.extend(self.health.events.drain(..));
-        if !self.health.settled || !std::mem::take(&mut self.health.changed) {
+        if !self.health.is_settled() || !std::mem::take(&mut self.health.changed) {
             return;
         }
         for (index, (up, caps)) in (0_u16..).zip(self.health.verdicts()) {
