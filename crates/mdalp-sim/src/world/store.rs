@@ -15,7 +15,7 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::ChunkCrc;
-use mdalp_store::complete::{self, Done};
+use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     AppendError, AppendResult, Appended, ChunkLog, Durability, Limits, NewChunk, OpenError,
@@ -44,7 +44,7 @@ pub(crate) struct Store {
     twin: Option<Twin>,
     churn: Option<Churn>,
     /// What is answered and kept: the rules that ship.
-    rules: Completion,
+    rules: Steps,
 }
 
 /// What the calendar shows when a world begins, in milliseconds since 1970.
@@ -52,6 +52,10 @@ const EPOCH: u64 = 1_700_000_000_000;
 
 fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
+}
+
+fn rules() -> Steps {
+    Steps::new(Completion::new(Retention::default(), EPOCH, Instant::ZERO))
 }
 
 impl Store {
@@ -77,7 +81,7 @@ impl Store {
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: Completion::new(Retention::default(), EPOCH, Instant::ZERO),
+            rules: rules(),
         }
     }
 
@@ -88,7 +92,7 @@ impl Store {
             return Ok(());
         };
         self.log = None;
-        self.rules = Completion::new(Retention::default(), EPOCH, Instant::ZERO);
+        self.rules = rules();
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -222,13 +226,15 @@ impl Store {
     /// Whether a silent transaction seems to be over, as the shipped rules see it.
     pub(crate) fn seems_over(&self, tid: TransactionId) -> bool {
         let found = self.log.as_ref().and_then(|log| log.transaction(tid).ok()?);
-        found.and_then(complete::holding).is_some_and(|held| seems_over(&held))
+        found.and_then(holding).is_some_and(|held| seems_over(&held))
     }
 
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let done = complete::answer(log, &mut self.rules, net.now, now_of(net), asked);
+        let mut done = Vec::new();
+        self.rules.ask(log, net.now, asked, &mut done);
+        while self.rules.step(log, now_of(net), &mut done) {}
         done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,
