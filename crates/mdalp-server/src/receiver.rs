@@ -105,6 +105,7 @@ impl ReceiverSide {
             let caps = spec.entry().caps;
             caps.seal || caps.record
         });
+        rules.probed = receivers.iter().map(|spec| spec.entry().caps).collect();
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         rules.own.extend(own.iter().copied().chain(bound));
         rules.transactions = part(rules.transactions, shards);
@@ -322,6 +323,11 @@ impl ReceiverSide {
         {
             if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
                 port.send(reply.to, |out| reply.encode(out));
+            }
+        }
+        while let Some(reply) = self.machine.poll_probe_reply() {
+            if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
+                port.send(reply.to, |out| out.extend_from_slice(&reply.datagram));
             }
         }
         self.ports.iter_mut().for_each(Port::flush);

@@ -9,10 +9,12 @@
 
 mod config;
 mod owner;
+mod probe;
 mod table;
 mod types;
 
 pub use config::Config;
+pub use probe::ProbeReply;
 pub use types::{Ack, Append, Counters, Event, Local, SealAsked, SealReply, Stored};
 
 use crate::ids::{SequenceNumber, TransactionId};
@@ -21,6 +23,7 @@ use crate::tidmap::Place;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, DecodeError, Message, Refusal, Seal, Verdict, decode};
 use owner::Denied;
+use probe::Probes;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,6 +53,7 @@ pub struct Receiver {
     questions: VecDeque<SealAsked>,
     answers: VecDeque<SealReply>,
     refusals: VecDeque<SealReply>,
+    probes: Probes,
     events: VecDeque<Event>,
     evicted: Vec<TransactionId>,
 }
@@ -73,6 +77,7 @@ impl Receiver {
             questions: VecDeque::new(),
             answers: VecDeque::new(),
             refusals: VecDeque::new(),
+            probes: Probes::default(),
             events: VecDeque::new(),
             evicted: Vec::new(),
         }
@@ -174,6 +179,11 @@ impl Receiver {
         self.refusals.pop_front()
     }
 
+    /// The next answer to a probe to send.
+    pub fn poll_probe_reply(&mut self) -> Option<ProbeReply> {
+        self.probes.replies.pop_front()
+    }
+
     /// Does what is due at `now`; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(due) = self.table.next_due(now, &self.config) {
@@ -253,6 +263,14 @@ impl Receiver {
         let (tid, seq, claimed, data) = match decode(bytes) {
             Ok(Message::Data { tid, seq, crc, data }) => (tid, seq, crc, data),
             Ok(Message::Seal(seal)) => return self.seal(now, local, from, &seal, bytes.len()),
+            Ok(Message::Probe { nonce }) => {
+                let Some(&caps) = self.config.probed.get(usize::from(local.0)) else {
+                    return Err(|c| &mut c.drop_unexpected);
+                };
+                let answered = self.probes.answer(now, (local, from), nonce, caps, bytes.len());
+                self.counters.probes += u64::from(answered);
+                return if answered { Ok(()) } else { Err(|c| &mut c.drop_probe) };
+            }
             Ok(_) => return Err(|c| &mut c.drop_unexpected),
             Err(DecodeError::NotMdalp) => return Err(|c| &mut c.drop_not_mdalp),
             Err(_) => return Err(|c| &mut c.drop_malformed),

@@ -6,6 +6,7 @@ use crate::wire::Statement;
 use std::collections::BTreeMap;
 
 mod hostile;
+mod probe;
 mod properties;
 mod quotas;
 

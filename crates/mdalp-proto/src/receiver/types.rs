@@ -188,6 +188,10 @@ counters! {
         drop_malformed,
         /// Messages that are not for a receiver.
         drop_unexpected,
+        /// Probes of orchestrators answered.
+        probes,
+        /// Probes shorter than their answer, or too many of them.
+        drop_probe,
         /// Seals asked for and handed to the store.
         seals,
         /// Seals where none are served, of transactions that nothing is known of, or too many at once.
