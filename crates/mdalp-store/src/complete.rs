@@ -112,6 +112,11 @@ impl Steps {
         }
     }
 
+    /// Takes that chunks of `tid` were found damaged: what it was found to be holds no longer.
+    pub fn handle_damage(&mut self, tid: TransactionId) {
+        self.rules.handle_damage(tid);
+    }
+
     /// Lists what may be kept no longer; later steps release it. Does nothing while an earlier sweep is
     /// under way, and lists nothing while the calendar is not trusted.
     pub fn sweep(

@@ -5,8 +5,10 @@
 
 use super::checks::Truth;
 use super::churn::{self, Churn};
+use super::keeping::Book;
 use super::net::Net;
 use super::server::Pending;
+use super::twisted::AllThereIs;
 use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
 use mdalp_proto::completion::{Answer, Completion, Retention, seems_over};
@@ -18,9 +20,9 @@ use mdalp_proto::wire::ChunkCrc;
 use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendError, AppendResult, Appended, ChunkLog, Durability, Limits, NewChunk, OpenError,
-    Options, Query, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
-    Transactions, UnixMillis,
+    AppendError, AppendResult, Appended, ChunkLog, Durability, NewChunk, OpenError, Options, Query,
+    ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo, Transactions,
+    UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -32,30 +34,30 @@ pub(crate) type Key = (u64, u64);
 pub(crate) struct Store {
     pub(crate) disk: MemDisk,
     options: Option<Options>,
-    log: Option<SegmentLog<MemDisk>>,
+    pub(super) log: Option<SegmentLog<MemDisk>>,
     ids: Vec<ReceiverId>,
     /// What appends have confirmed (invariant 30's reference).
-    model: BTreeMap<Key, ChunkCrc>,
+    pub(super) model: BTreeMap<Key, ChunkCrc>,
     /// What was acknowledged, in this life or an earlier one.
     pub(crate) acked: BTreeSet<Key>,
-    begun: BTreeSet<u64>,
+    pub(super) book: Book,
     /// Chunks that were written although they were held.
     copies: u64,
-    twin: Option<Twin>,
-    churn: Option<Churn>,
+    pub(super) twin: Option<Twin>,
+    pub(super) churn: Option<Churn>,
     /// What is answered and kept: the rules that ship.
-    rules: Steps,
+    pub(super) rules: Steps,
 }
 
 /// What the calendar shows when a world begins, in milliseconds since 1970.
 const EPOCH: u64 = 1_700_000_000_000;
 
-fn now_of(net: &Net) -> UnixMillis {
+pub(super) fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
 }
 
-fn rules() -> Steps {
-    Steps::new(Completion::new(Retention::default(), EPOCH, Instant::ZERO))
+fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
+    Steps::new(Completion::new(retention, wall, now))
 }
 
 impl Store {
@@ -67,7 +69,7 @@ impl Store {
                 if setup.twin == Some(Twin::NoFlush) {
                     base.durability = Durability::Process;
                 }
-                Some(Options { segment_bytes, limits: Limits::NONE, ..base })
+                Some(Options { segment_bytes, limits: setup.servers.limits, ..base })
             }
         };
         Self {
@@ -77,22 +79,22 @@ impl Store {
             ids: Vec::new(),
             model: BTreeMap::new(),
             acked: BTreeSet::new(),
-            begun: BTreeSet::new(),
+            book: Book::new(setup.servers.retention),
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: rules(),
+            rules: rules(setup.servers.retention, EPOCH, Instant::ZERO),
         }
     }
 
     /// Opens the log and declares the receivers.
-    pub(crate) fn open(&mut self, receivers: &[usize]) -> Result<(), OpenError> {
+    pub(crate) fn open(&mut self, net: &Net, receivers: &[usize]) -> Result<(), OpenError> {
         let Some(options) = self.options else {
             self.ids = (0..receivers.len() as u16).map(ReceiverId).collect();
             return Ok(());
         };
         self.log = None;
-        self.rules = rules();
+        self.rules = rules(self.book.retention, now_of(net).0, net.now);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -170,6 +172,8 @@ impl Store {
                 Ok(Appended::New) => {
                     truth.i30_store_is_the_model(held.is_none(), key);
                     self.model.insert(key, pending.append.crc);
+                    self.book.touched.insert(key.0, now_of(net));
+                    self.book.lost.remove(&key);
                 }
                 Ok(Appended::Duplicate { crc }) => {
                     truth.i30_store_is_the_model(held == Some(ChunkCrc(*crc)), key);
@@ -177,6 +181,7 @@ impl Store {
                 Err(_) => {}
             }
         }
+        self.check_crowding(truth, results);
         if let (Some(churn), Some(log)) = (&mut self.churn, &self.log) {
             churn.step(log, now_of(net), self.ids.first().copied().unwrap_or_default());
         }
@@ -202,13 +207,18 @@ impl Store {
     }
 
     /// Records a new transaction.
-    pub(crate) fn begin(&mut self, tid: TransactionId) -> Result<(), StoreError> {
+    pub(crate) fn begin(&mut self, net: &Net, tid: TransactionId) -> Result<(), StoreError> {
+        let begun = now_of(net);
         match &self.log {
-            Some(log) => log.begin(tid, &TransactionInfo::default()),
-            None if self.options.is_some() => Err(StoreError::Unavailable),
-            None if self.begun.insert(tid.0) => Ok(()),
-            None => Err(StoreError::AlreadyExists),
+            Some(log) => {
+                log.begin(tid, &TransactionInfo { begun, ..TransactionInfo::default() })?;
+            }
+            None if self.options.is_some() => return Err(StoreError::Unavailable),
+            None if self.book.begun.contains_key(&tid.0) => return Err(StoreError::AlreadyExists),
+            None => {}
         }
+        self.book.begun.insert(tid.0, begun);
+        Ok(())
     }
 
     /// Transactions without a receipt.
@@ -219,7 +229,7 @@ impl Store {
                 let open = list.iter().filter(|t| t.state == State::Open).map(|t| t.tid);
                 open.filter(|tid| !churn::is_churn(*tid)).collect()
             }
-            None => self.begun.iter().copied().map(TransactionId).collect(),
+            None => self.book.begun.keys().copied().map(TransactionId).collect(),
         }
     }
 
@@ -232,19 +242,27 @@ impl Store {
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let mut done = Vec::new();
-        self.rules.ask(log, net.now, asked, &mut done);
-        while self.rules.step(log, now_of(net), &mut done) {}
-        done.into_iter().find_map(|done| match done {
+        let store: &dyn mdalp_store::Store = match self.twin {
+            Some(Twin::ShareTakenForWhole) => &AllThereIs(log),
+            _ => log,
+        };
+        let (wall, mut done) = (now_of(net), Vec::new());
+        self.rules.ask(store, net.now, asked, &mut done);
+        while self.rules.step(store, wall, &mut done) {}
+        let answer = done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,
-        })
+        });
+        if let Some(answer) = &answer {
+            self.book.found(asked.seal.tid.0, answer.found, wall);
+        }
+        answer
     }
 
     /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
     /// have other bytes than were sent. What is there is the model from now on.
     pub(crate) fn check_recovery(&mut self, truth: &mut Truth) {
-        let Some(log) = &self.log else { return };
+        let Some(log) = self.log.as_ref().filter(|_| !self.book.is_rotten) else { return };
         let found = contents(log, truth);
         for (key, crc) in &found {
             let before = self.model.get(key);
@@ -277,12 +295,16 @@ impl Store {
         found: &BTreeMap<Key, ChunkCrc>,
         truth: &mut Truth,
     ) {
-        for key in &self.acked {
+        for key in self.acked.iter().filter(|key| !self.book.lost.contains(key)) {
             truth.i05_acked_survives(found.contains_key(key), *key);
         }
         if let Some(churn) = &self.churn {
             churn.check(log, |key| found.contains_key(key), truth);
         }
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.options.is_some()
     }
 
     /// Which chunks of `tid` are held, and how many there are (more, if some are there twice).
@@ -302,7 +324,7 @@ impl Store {
 }
 
 /// Every chunk in the log, with the CRC of the bytes that are read.
-fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
+pub(super) fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
     let mut found = BTreeMap::new();
     let list = log.list().unwrap_or_default();
     for summary in
