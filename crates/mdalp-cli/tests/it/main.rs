@@ -10,7 +10,6 @@ mod held;
 mod hostile;
 mod interop;
 mod lab;
-mod netns;
 mod output;
 mod probes;
 mod proof;

@@ -30,6 +30,7 @@ impl Net {
     }
 
     /// Servers in another network namespace, at addresses that begin with `prefix`; files in `dir`.
+    #[allow(dead_code, reason = "tests in namespaces alone use it")]
     pub(crate) fn in_namespace(namespace: &'static str, prefix: &str, dir: &str) -> Self {
         let dir = tempfile::tempdir_in(dir).unwrap();
         Self { prefix: prefix.to_owned(), namespace: Some(namespace), dir }
@@ -312,6 +313,27 @@ pub(crate) fn payload(len: usize) -> Vec<u8> {
     bytes.extend((0..len).map(|i| (i * 7 % 256) as u8));
     bytes.truncate(len);
     bytes
+}
+
+/// The most memory that a process ever had, in KiB.
+pub(crate) fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// §3.4 of the limits: 64 MiB.
+pub(crate) fn assert_small(pid: u32) {
+    let peak = peak_memory(pid);
+    assert!(peak <= 64 << 10, "{peak} KiB");
+}
+
+/// Numbers that follow from a seed alone.
+pub(crate) fn choices(mut seed: u64) -> impl FnMut() -> u64 {
+    move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 33
+    }
 }
 
 /// The project's papers for interop tests, if they are here.
