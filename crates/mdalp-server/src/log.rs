@@ -6,8 +6,8 @@ use crate::stats::Stats;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
-use mdalp_proto::wire::Statement;
-use mdalp_store::StoreError;
+use mdalp_proto::wire::{Refusal, Statement};
+use mdalp_store::{ReceiverName, StoreError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -20,6 +20,8 @@ const GAPS: usize = 64;
 pub(crate) struct Log {
     lines: u32,
     untold: u64,
+    /// Chunks refused in this second, and the last sender.
+    refused: BTreeMap<&'static str, (u64, SocketAddr)>,
     before: BTreeMap<(&'static str, &'static str), u64>,
 }
 
@@ -31,9 +33,10 @@ impl Log {
         may
     }
 
-    pub(crate) fn orchestrator(&mut self, event: &orchestrator::Event) {
+    /// `receivers`: who is meant by their indices.
+    pub(crate) fn orchestrator(&mut self, event: &orchestrator::Event, receivers: &[ReceiverName]) {
         use orchestrator::Event;
-        if !self.may_speak() {
+        if receiver_health(event, receivers) || !self.may_speak() {
             return;
         }
         match event {
@@ -51,6 +54,11 @@ impl Log {
         if self.may_speak() {
             tracing::debug!(%tid, "first chunk");
         }
+    }
+
+    pub(crate) fn refused(&mut self, from: SocketAddr, why: Refusal) {
+        let (count, last) = self.refused.entry(why.word()).or_insert((0, from));
+        (*count, *last) = (*count + 1, from);
     }
 
     pub(crate) fn closed(
@@ -108,6 +116,14 @@ impl Log {
         }
     }
 
+    pub(crate) fn calendar_set(&mut self) {
+        if self.may_speak() {
+            tracing::warn!(
+                "the calendar was set: nothing expires until it has run like the clock again"
+            );
+        }
+    }
+
     /// Once a second: one line for each reason to drop something that came up since.
     pub(crate) fn second(&mut self, stats: &Stats) {
         for (at, reason, total) in stats.counters().filter(|(_, name, _)| name.starts_with("drop_"))
@@ -117,9 +133,53 @@ impl Log {
                 tracing::debug!(at, reason, count, total, "dropped");
             }
         }
+        for (reason, (chunks, from)) in std::mem::take(&mut self.refused) {
+            tracing::warn!(reason, chunks, %from, "chunks were refused");
+        }
         if self.untold > 0 {
             tracing::info!(lines = self.untold, "more happened than is logged");
         }
         (self.lines, self.untold) = (0, 0);
     }
+}
+
+/// What probes of receivers found: never left out, for there are few. `false` if it is something else.
+fn receiver_health(event: &orchestrator::Event, receivers: &[ReceiverName]) -> bool {
+    use orchestrator::Event;
+    let who = |index: u16| receivers.get(usize::from(index)).map(|who| (&*who.name, &*who.address));
+    match *event {
+        Event::ReceiverAnswers { index, caps, back } => {
+            let Some((name, address)) = who(index) else { return true };
+            let speaks = caps.to_string();
+            if back {
+                tracing::warn!(name, address, speaks, "receiver is back and handed out again");
+            } else {
+                tracing::info!(name, address, speaks, "receiver answers");
+            }
+        }
+        Event::ReceiverGone { index } => {
+            let Some((name, address)) = who(index) else { return true };
+            tracing::warn!(name, address, "receiver is gone and not handed out");
+        }
+        Event::ReceiverSilent { index, handed_out } => {
+            let Some((name, address)) = who(index) else { return true };
+            if handed_out {
+                tracing::warn!(
+                    name,
+                    address,
+                    "receiver never answered; handed out all the same, because of --caps"
+                );
+            } else {
+                tracing::warn!(name, address, "receiver never answered and is not handed out");
+            }
+        }
+        Event::NoReceiverAnswers => {
+            tracing::warn!(
+                receivers = receivers.len(),
+                "no receiver answers; all are handed out as typed. They may be classic, or not running"
+            );
+        }
+        _ => return false,
+    }
+    true
 }

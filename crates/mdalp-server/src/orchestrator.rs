@@ -71,7 +71,7 @@ impl OrchestratorSide {
     /// Sends what may be sent, and has recorded what must be first.
     pub(crate) fn drain(&mut self, now: Instant, log: &mut Log) -> Result<(), ServerError> {
         while let Some(event) = self.machine.poll_event() {
-            log.orchestrator(&event);
+            log.orchestrator(&event, &self.names);
             let Event::Assigned { tid, to, receivers } = event else { continue };
             let Some(recorder) = &self.recorder else { continue };
             if self.unrecorded.len() >= MAX_UNRECORDED {
@@ -92,6 +92,9 @@ impl OrchestratorSide {
                 Some(place) => *place = Some(transmit),
                 None => self.send(&transmit),
             }
+        }
+        while let Some(probe) = self.machine.poll_probe() {
+            self.port.send(probe.to, |out| out.extend_from_slice(&probe.datagram));
         }
         self.port.flush();
         Ok(())

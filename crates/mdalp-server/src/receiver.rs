@@ -105,6 +105,7 @@ impl ReceiverSide {
             let caps = spec.entry().caps;
             caps.seal || caps.record
         });
+        rules.probed = receivers.iter().map(|spec| spec.entry().caps).collect();
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         rules.own.extend(own.iter().copied().chain(bound));
         rules.transactions = part(rules.transactions, shards);
@@ -282,7 +283,7 @@ impl ReceiverSide {
                 Err(error) => {
                     self.refusal = Some(error);
                     poisoned |= error == AppendError::Poisoned;
-                    Stored::Failed
+                    if error == AppendError::Full { Stored::Full } else { Stored::Failed }
                 }
             };
             self.machine.handle_appended(now, append, stored);
@@ -317,15 +318,24 @@ impl ReceiverSide {
         while let Some(asked) = self.machine.poll_seal() {
             self.keeper.send(keeper::Command::Seal(asked))?;
         }
-        while let Some(reply) = self.machine.poll_seal_reply() {
+        while let Some(reply) =
+            self.machine.poll_seal_reply().or_else(|| self.machine.poll_refusal())
+        {
             if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
                 port.send(reply.to, |out| reply.encode(out));
             }
         }
+        while let Some(reply) = self.machine.poll_probe_reply() {
+            if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
+                port.send(reply.to, |out| out.extend_from_slice(&reply.datagram));
+            }
+        }
         self.ports.iter_mut().for_each(Port::flush);
         while let Some(event) = self.machine.poll_event() {
-            if let Event::Claimed { tid } = event {
-                log.claimed(tid);
+            match event {
+                Event::Claimed { tid } => log.claimed(tid),
+                Event::Refused { from, why, .. } => log.refused(from, why),
+                _ => {}
             }
             match (event, orchestrator.as_deref_mut()) {
                 (Event::Quiet { tid }, _) => self.keeper.send(keeper::Command::Inspect(tid))?,

@@ -9,18 +9,21 @@
 //! ended; without it they lapse.
 
 mod config;
+mod health;
 mod limits;
 mod live;
 mod pool;
 mod queue;
 
 pub use config::Config;
+pub use health::Probe;
 
 use crate::counters::counters;
 use crate::ids::TransactionId;
 use crate::source::{Prefix, is_answerable, is_local, without_flow};
 use crate::time::Instant;
-use crate::wire::{DecodeError, Message, decode};
+use crate::wire::{Capabilities, DecodeError, Message, decode};
+use health::Health;
 use limits::ReplyLimits;
 use live::Live;
 use pool::Pool;
@@ -82,6 +85,29 @@ pub enum Event {
         /// Whether a receiver ever saw data of it.
         claimed: bool,
     },
+    /// A receiver has answered a probe, for the first time or again.
+    ReceiverAnswers {
+        /// Its index in [`Config::receivers`].
+        index: u16,
+        /// What it is handed out with.
+        caps: Capabilities,
+        /// Whether it was gone.
+        back: bool,
+    },
+    /// A receiver that has answered probes answers no more, and is not handed out.
+    ReceiverGone {
+        /// Its index in [`Config::receivers`].
+        index: u16,
+    },
+    /// A receiver never answered a probe, and another one did.
+    ReceiverSilent {
+        /// Its index in [`Config::receivers`].
+        index: u16,
+        /// Whether it is handed out all the same: [`Config::typed`].
+        handed_out: bool,
+    },
+    /// No receiver answers probes: all are handed out as they were typed.
+    NoReceiverAnswers,
 }
 
 counters! {
@@ -127,6 +153,7 @@ pub struct Orchestrator {
     config: Config,
     random: Random,
     pool: Pool,
+    health: Health,
     longest_answer: usize,
     queue: Queue,
     live: Live,
@@ -147,6 +174,7 @@ impl Orchestrator {
     pub fn new(config: Config, random: Random) -> Self {
         let pool = Pool::new(&config.receivers, config.hand_out);
         Self {
+            health: Health::new(&config.receivers, config.probe, config.typed),
             longest_answer: pool.longest_answer(),
             pool,
             config,
@@ -169,6 +197,11 @@ impl Orchestrator {
         let dropped = if is_answerable(from, &self.config.own) {
             match decode(bytes) {
                 Ok(Message::Intent { .. }) => return self.intent(now, from, bytes.len()),
+                Ok(Message::ProbeReply { nonce, caps })
+                    if self.probe_answered(now, from, nonce, caps) =>
+                {
+                    return;
+                }
                 Ok(_) => &mut self.counters.drop_unexpected,
                 Err(DecodeError::NotMdalp) => &mut self.counters.drop_not_mdalp,
                 Err(_) => &mut self.counters.drop_malformed,
@@ -181,6 +214,7 @@ impl Orchestrator {
 
     /// Does what is due at `now`; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.probe_receivers(now);
         while let Some(tid) = self.live.next_lapsed(now) {
             let claimed = self.live.get(tid).is_some_and(|transaction| transaction.claimed);
             let counter = if claimed {
@@ -206,7 +240,7 @@ impl Orchestrator {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let queue = self.next_search.min(self.next_expiry);
         let queue = (queue < Instant::NEVER).then_some(queue);
-        [queue, self.live.next_check()].into_iter().flatten().min()
+        [queue, self.live.next_check(), self.health.next_round()].into_iter().flatten().min()
     }
 
     /// The next event.
@@ -322,7 +356,7 @@ impl Orchestrator {
         if self.answer_ready_at(from, len) > now {
             self.counters.drop_repeat_limited += 1;
         } else {
-            let datagram = self.pool.datagram(tid, &transaction.choice);
+            let datagram = Pool::datagram(tid, &transaction.choice);
             self.counters.repeated_answers += 1;
             self.transmit(now, from, len, tid, datagram);
         }
@@ -343,7 +377,7 @@ impl Orchestrator {
 
     /// When a client may be given a transaction; never, until something else happens.
     fn ready_at(&self, to: SocketAddr, question: usize) -> Instant {
-        if self.slot_is_free() && self.pool.any_up() {
+        if self.slot_is_free() && self.health.is_settled() && self.pool.any_up() {
             self.answer_ready_at(to, question)
         } else {
             Instant::NEVER
@@ -365,7 +399,7 @@ impl Orchestrator {
         }
         let tid = self.draw();
         let choice = self.pool.choose();
-        let (datagram, receivers) = (self.pool.datagram(tid, &choice), choice.receivers.clone());
+        let (datagram, receivers) = (Pool::datagram(tid, &choice), choice.receivers.clone());
         self.live.insert(now, tid, to, choice, now + self.config.hold.min(UNCLAIMED));
         self.counters.assigned += 1;
         self.events.push_back(Event::Assigned { tid, to, receivers });

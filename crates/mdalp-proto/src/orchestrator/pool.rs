@@ -3,12 +3,13 @@
 use crate::ids::TransactionId;
 use crate::wire::list::{Entry, spell};
 use crate::wire::{Capabilities, MAX_CLASSIC_ASSIGNMENT, encode_spelled};
+use std::sync::Arc;
 
 #[derive(Debug)]
 struct Receiver {
     /// As it is spelled in a list, with and without capabilities.
-    entry: Vec<u8>,
-    classic: Vec<u8>,
+    entry: Arc<[u8]>,
+    classic: Arc<[u8]>,
     up: bool,
     /// Live transactions that it was handed out to.
     load: usize,
@@ -20,7 +21,7 @@ struct Receiver {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Choice {
     pub(super) receivers: Box<[u16]>,
-    with_caps: bool,
+    entries: Box<[Arc<[u8]>]>,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Pool {
         let entries = entries.iter().take(usize::from(u16::MAX));
         let receivers = entries.map(|entry| {
             let classic = Entry { caps: Capabilities::default(), ..entry.clone() };
-            let (entry, classic) = (spell(entry), spell(&classic));
+            let (entry, classic) = (spell(entry).into(), spell(&classic).into());
             Receiver { entry, classic, up: true, load: 0, used: 0 }
         });
         let hand_out = hand_out.unwrap_or(usize::MAX).max(1);
@@ -56,6 +57,13 @@ impl Pool {
             receiver.up = up;
             true
         })
+    }
+
+    /// Receiver `index` has other capabilities from now on.
+    pub(super) fn respell(&mut self, index: u16, entry: &Entry) {
+        if let Some(receiver) = self.receivers.get_mut(usize::from(index)) {
+            receiver.entry = spell(entry).into();
+        }
     }
 
     pub(super) fn any_up(&self) -> bool {
@@ -92,7 +100,12 @@ impl Pool {
             receiver.load += 1;
             receiver.used = self.assignments;
         }
-        Choice { receivers: chosen.into(), with_caps }
+        let entries = chosen.iter().map(|&i| {
+            let receiver = self.get(i);
+            if with_caps { receiver.entry.clone() } else { receiver.classic.clone() }
+        });
+        let entries = entries.collect();
+        Choice { receivers: chosen.into(), entries }
     }
 
     /// The receivers of `choice` have one transaction less.
@@ -104,11 +117,9 @@ impl Pool {
     }
 
     /// The Type 1 that names `choice`.
-    pub(super) fn datagram(&self, tid: TransactionId, choice: &Choice) -> Vec<u8> {
-        let receivers = choice.receivers.iter().map(|&i| self.get(i));
-        let entries = receivers.map(|r| if choice.with_caps { &r.entry } else { &r.classic });
+    pub(super) fn datagram(tid: TransactionId, choice: &Choice) -> Vec<u8> {
         let mut out = Vec::with_capacity(MAX_CLASSIC_ASSIGNMENT);
-        encode_spelled(&mut out, tid, None, entries.map(Vec::as_slice));
+        encode_spelled(&mut out, tid, None, choice.entries.iter().map(|entry| &**entry));
         out
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::Capabilities;
 use crate::wire::list::{Entry, parse};
 
+mod health;
 mod hostile;
 mod properties;
 

@@ -1,5 +1,6 @@
 //! Settings of the receivers' rules, with their defaults and what changing them costs.
 
+use crate::wire::Capabilities;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ pub struct Config {
     pub seals: bool,
     /// Whether only transactions announced by `register` are taken. Default no.
     pub registered_only: bool,
+    /// What each receiver tells an orchestrator that it speaks, in the order of
+    /// [`Local`](super::Local). Default none: no probe is answered.
+    pub probed: Vec<Capabilities>,
 }
 
 impl Default for Config {
@@ -53,6 +57,7 @@ impl Default for Config {
             idle: Duration::from_secs(120),
             seals: false,
             registered_only: false,
+            probed: Vec::new(),
         }
     }
 }

@@ -271,6 +271,7 @@ impl Server {
                 Ok(Appended::New) => Stored::New,
                 Ok(Appended::Duplicate { crc }) => Stored::Duplicate { crc: ChunkCrc(crc) },
                 Err(AppendError::Crowded) => Stored::Crowded,
+                Err(AppendError::Full) => Stored::Full,
                 Err(_) => Stored::Failed,
             };
             let (server, seq) = (self.index, pending.append.seq.0);
@@ -278,7 +279,7 @@ impl Server {
                 Stored::New => 0,
                 Stored::Duplicate { .. } => 1,
                 Stored::Failed => 2,
-                Stored::Crowded => 3,
+                Stored::Crowded | Stored::Full => 3,
             };
             if stored == Stored::Crowded {
                 truth.crowded_out(pending.append.tid.0);
@@ -361,6 +362,13 @@ impl Server {
                 }
                 None => {}
             }
+        }
+        while let Some(refusal) = self.receiver.as_mut().and_then(Receiver::poll_refusal) {
+            self.scratch.clear();
+            refusal.encode(&mut self.scratch);
+            truth.i09_reply(request.take(), v4(refusal.to), self.scratch.len());
+            let host = self.receivers[usize::from(refusal.local.0)];
+            net.send_down(host, v4(refusal.to), &self.scratch);
         }
     }
 

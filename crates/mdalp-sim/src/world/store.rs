@@ -11,13 +11,13 @@ use super::server::Pending;
 use super::twisted::AllThereIs;
 use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
-use mdalp_proto::completion::{Answer, Completion, seems_over};
+use mdalp_proto::completion::{Answer, Completion, Retention, seems_over};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::ChunkCrc;
-use mdalp_store::complete::{self, Done};
+use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     AppendError, AppendResult, Appended, ChunkLog, Durability, NewChunk, OpenError, Options, Query,
@@ -46,7 +46,7 @@ pub(crate) struct Store {
     pub(super) twin: Option<Twin>,
     pub(super) churn: Option<Churn>,
     /// What is answered and kept: the rules that ship.
-    pub(super) rules: Completion,
+    pub(super) rules: Steps,
 }
 
 /// What the calendar shows when a world begins, in milliseconds since 1970.
@@ -54,6 +54,26 @@ const EPOCH: u64 = 1_700_000_000_000;
 
 pub(super) fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
+}
+
+fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
+    Steps::new(Completion::new(retention, wall, now))
+}
+
+/// Has the rules do something and all that follows from it.
+pub(super) fn drive(
+    log: &SegmentLog<MemDisk>,
+    rules: &mut Steps,
+    twin: Option<Twin>,
+    wall: UnixMillis,
+    what: impl FnOnce(&mut Steps, &dyn mdalp_store::Store, &mut Vec<Done>),
+) -> Vec<Done> {
+    let (all, mut done) = (AllThereIs(log), Vec::new());
+    let store: &dyn mdalp_store::Store =
+        if twin == Some(Twin::ShareTakenForWhole) { &all } else { log };
+    what(rules, store, &mut done);
+    while rules.step(store, wall, &mut done) {}
+    done
 }
 
 impl Store {
@@ -79,7 +99,7 @@ impl Store {
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: Completion::new(setup.servers.retention, EPOCH, Instant::ZERO),
+            rules: rules(setup.servers.retention, EPOCH, Instant::ZERO),
         }
     }
 
@@ -90,7 +110,7 @@ impl Store {
             return Ok(());
         };
         self.log = None;
-        self.rules = Completion::new(self.book.retention, now_of(net).0, net.now);
+        self.rules = rules(self.book.retention, now_of(net).0, net.now);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -207,7 +227,7 @@ impl Store {
         let begun = now_of(net);
         match &self.log {
             Some(log) => {
-                log.begin(tid, &TransactionInfo { begun, ..TransactionInfo::default() })?
+                log.begin(tid, &TransactionInfo { begun, ..TransactionInfo::default() })?;
             }
             None if self.options.is_some() => return Err(StoreError::Unavailable),
             None if self.book.begun.contains_key(&tid.0) => return Err(StoreError::AlreadyExists),
@@ -232,18 +252,16 @@ impl Store {
     /// Whether a silent transaction seems to be over, as the shipped rules see it.
     pub(crate) fn seems_over(&self, tid: TransactionId) -> bool {
         let found = self.log.as_ref().and_then(|log| log.transaction(tid).ok()?);
-        found.and_then(complete::holding).is_some_and(|held| seems_over(&held))
+        found.and_then(holding).is_some_and(|held| seems_over(&held))
     }
 
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let (rules, wall) = (&mut self.rules, now_of(net));
-        let done = if self.twin == Some(Twin::ShareTakenForWhole) {
-            complete::answer(&AllThereIs(log), rules, net.now, wall, asked)
-        } else {
-            complete::answer(log, rules, net.now, wall, asked)
-        };
+        let wall = now_of(net);
+        let done = drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
+            rules.ask(store, net.now, asked, done);
+        });
         let answer = done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,

@@ -135,6 +135,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             match received.take() {
                 None => return true,
                 Some(Arrival::Refused(by)) => transfer.handle_unreachable(self.clock.now(), by),
+                Some(Arrival::Unreachable(..)) => {}
                 Some(Arrival::Datagram(at, from)) => {
                     if self.options.datagrams {
                         let bytes = self.inbox.bytes(at.clone()).to_vec();
