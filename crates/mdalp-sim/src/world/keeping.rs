@@ -6,8 +6,7 @@
 use super::checks::Truth;
 use super::churn;
 use super::net::Net;
-use super::store::{Key, Store, contents, now_of};
-use super::twisted::AllThereIs;
+use super::store::{Key, Store, contents, drive, now_of};
 use crate::setup::Twin;
 use mdalp_netem::Rng;
 use mdalp_proto::completion::{Finding, Reason, Retention};
@@ -111,13 +110,9 @@ impl Store {
     pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) {
         let (wall, twin) = (self.wall(net), self.twin);
         let Some(log) = &self.log else { return };
-        let store: &dyn mdalp_store::Store = match twin {
-            Some(Twin::ShareTakenForWhole) => &AllThereIs(log),
-            _ => log,
-        };
-        let mut done = Vec::new();
-        self.rules.sweep(store, net.now, wall, &mut done);
-        while self.rules.step(store, wall, &mut done) {}
+        let done = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
+            rules.sweep(store, net.now, wall, done);
+        });
         for done in done {
             let Done::Released(tid, why) = done else { continue };
             if let Some(churn) = self.churn.as_mut().filter(|_| churn::is_churn(tid)) {
@@ -222,21 +217,21 @@ impl Store {
         if !self.book.is_rotten {
             return;
         }
-        let before = damage.len();
         damage.extend(log.recovery().damage.iter().copied());
         damage.extend(log.verify().unwrap_or_default());
         let torn = !log.recovery().torn.is_empty();
-        // An engine that scrubs must have found all of it by itself.
-        let _ = before;
         let found = contents(log, truth);
-        for key in self.model.keys().filter(|key| !found.contains_key(key)) {
-            truth.i31_kept(torn || explains(&damage, *key), *key);
+        let churn = self.churn.iter_mut().flat_map(|one| one.struck_out(|k| found.contains_key(k)));
+        let gone = self.model.keys().filter(|key| !found.contains_key(key)).copied();
+        let gone: BTreeSet<_> = gone.chain(churn).collect();
+        // The last record of the segment being written is struck out without a word.
+        let mut silent = 1;
+        for key in gone {
             self.book.struck += 1;
-        }
-        for key in
-            self.churn.iter_mut().flat_map(|churn| churn.struck_out(|k| found.contains_key(k)))
-        {
-            truth.i31_kept(torn || explains(&damage, key), key);
+            if !torn && !explains(&damage, key) {
+                truth.i31_kept(silent > 0, key);
+                silent = 0;
+            }
         }
         for (key, crc) in &found {
             let known = self.model.get(key).is_none_or(|known| known == crc);
@@ -247,9 +242,6 @@ impl Store {
         self.model = found;
         self.book.is_rotten = false;
         self.book.is_damaged |= torn || !damage.is_empty();
-        for tid in damage.iter().filter_map(|one| one.chunk).map(|(tid, _)| tid) {
-            self.rules.handle_damage(tid);
-        }
     }
 
     pub(super) fn is_rotten(&self) -> bool {

@@ -60,6 +60,22 @@ fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
     Steps::new(Completion::new(retention, wall, now))
 }
 
+/// Has the rules do something and all that follows from it.
+pub(super) fn drive(
+    log: &SegmentLog<MemDisk>,
+    rules: &mut Steps,
+    twin: Option<Twin>,
+    wall: UnixMillis,
+    what: impl FnOnce(&mut Steps, &dyn mdalp_store::Store, &mut Vec<Done>),
+) -> Vec<Done> {
+    let (all, mut done) = (AllThereIs(log), Vec::new());
+    let store: &dyn mdalp_store::Store =
+        if twin == Some(Twin::ShareTakenForWhole) { &all } else { log };
+    what(rules, store, &mut done);
+    while rules.step(store, wall, &mut done) {}
+    done
+}
+
 impl Store {
     pub(crate) fn new(setup: &Setup) -> Self {
         let options = match setup.servers.disk {
@@ -242,13 +258,10 @@ impl Store {
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let store: &dyn mdalp_store::Store = match self.twin {
-            Some(Twin::ShareTakenForWhole) => &AllThereIs(log),
-            _ => log,
-        };
-        let (wall, mut done) = (now_of(net), Vec::new());
-        self.rules.ask(store, net.now, asked, &mut done);
-        while self.rules.step(store, wall, &mut done) {}
+        let wall = now_of(net);
+        let done = drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
+            rules.ask(store, net.now, asked, done);
+        });
         let answer = done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,
