@@ -315,22 +315,15 @@ impl Engine {
     fn kept(&mut self, now: Instant, reply: keeper::Reply) {
         match reply {
             keeper::Reply::Inspected(tid, outcome) => match outcome {
-                Outcome::Over => self.ended(now, tid),
+                Outcome::Over => {
+                    self.receivers.iter_mut().for_each(|side| side.machine.handle_finished(tid));
+                    self.ended(now, tid);
+                }
                 Outcome::Gaps(gaps) => self.log.gaps(tid, &gaps),
                 Outcome::Failed(why) => self.log.failed(tid, &why),
                 Outcome::Nothing => {}
             },
-            keeper::Reply::Sealed(asked, done) => {
-                let mut answered = false;
-                for done in done {
-                    answered |= matches!(&done, Done::Answered(answer) if answer.asked == asked);
-                    self.done(now, done);
-                }
-                if let Some(side) = self.receivers.as_mut().filter(|_| !answered) {
-                    side.machine.handle_sealed(&asked, None);
-                }
-            }
-            keeper::Reply::Swept(done) => done.into_iter().for_each(|done| self.done(now, done)),
+            keeper::Reply::Done(done) => self.done(now, done),
             keeper::Reply::Opened(_) => {}
         }
     }
@@ -346,6 +339,7 @@ impl Engine {
             }
             Done::Released(tid, Reason::Removed) => self.log.removed(tid),
             Done::Failed(tid, why) => self.log.failed(tid, &why),
+            Done::CalendarSet => self.log.calendar_set(),
         }
     }
 

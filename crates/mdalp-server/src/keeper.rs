@@ -1,8 +1,9 @@
 //! The thread that answers what a payload is asked about, and deletes what is kept no longer.
 //!
-//! Slow work, such as reading a payload to hash it, happens here and nowhere else; space is given back
-//! by a helper, because that takes longer still. What is answered and deleted is decided by
-//! [`mdalp_proto::completion`]; when to look, by the network loop.
+//! Slow work, such as reading a payload to hash it, happens here and nowhere else, in short steps
+//! between which new commands are taken; space is given back by a helper, because that takes longer
+//! still. What is answered and deleted is decided by [`mdalp_proto::completion`]; when to look, by the
+//! network loop.
 
 use crate::clock::{Clock, wall};
 use crate::error::ServerError;
@@ -12,7 +13,8 @@ use mdalp_proto::completion::{Completion, Retention, Scope, seems_over};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
-use mdalp_store::complete::{self, Done, holding};
+use mdalp_proto::time::Instant;
+use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::{ReceiverId, ReceiverName, Store, StoreError};
 use std::sync::Arc;
 
@@ -32,8 +34,7 @@ pub(crate) enum Command {
 pub(crate) enum Reply {
     Opened(Result<Opened, StoreError>),
     Inspected(TransactionId, Outcome),
-    Sealed(SealAsked, Vec<Done>),
-    Swept(Vec<Done>),
+    Done(Done),
 }
 
 /// What the store knows at the start.
@@ -66,25 +67,42 @@ pub(crate) fn spawn(
     sweeps: bool,
 ) -> Result<Keeper, ServerError> {
     let clock = Clock::start();
-    let mut rules = Completion::new(keep, wall().0, clock.now());
+    let mut steps = Steps::new(Completion::new(keep, wall().0, clock.now()));
     let helper = sweeps.then(|| helper(Arc::clone(&store))).transpose()?;
     // What an earlier process did not come to.
     helper.iter().for_each(Helper::wake);
-    Worker::spawn("mdalp-keeper", move |command| match command {
-        Command::Open(names) => Reply::Opened(open(&*store, &names)),
-        Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
-        Command::Seal(asked) => {
-            let done = complete::answer(&*store, &mut rules, clock.now(), wall(), asked);
-            Reply::Sealed(asked, done)
-        }
-        Command::Sweep => {
-            let done = complete::sweep(&*store, &mut rules, clock.now(), wall());
-            if !done.is_empty() {
-                helper.iter().for_each(Helper::wake);
+    let mut done = Vec::new();
+    Worker::spawn_stepping("mdalp-keeper", move |command, replies| {
+        let more = match command {
+            Some(command) => {
+                take(&*store, &mut steps, clock.now(), command, &mut done, replies);
+                true
             }
-            Reply::Swept(done)
+            None => steps.step(&*store, wall(), &mut done),
+        };
+        if done.iter().any(|done| matches!(done, Done::Released(..))) {
+            helper.iter().for_each(Helper::wake);
         }
+        replies.extend(done.drain(..).map(Reply::Done));
+        more
     })
+}
+
+/// Takes a command. What it leads to is done in steps.
+fn take(
+    store: &dyn Store,
+    steps: &mut Steps,
+    now: Instant,
+    command: Command,
+    done: &mut Vec<Done>,
+    replies: &mut Vec<Reply>,
+) {
+    match command {
+        Command::Open(names) => replies.push(Reply::Opened(open(store, &names))),
+        Command::Inspect(tid) => replies.push(Reply::Inspected(tid, inspect(store, tid))),
+        Command::Seal(asked) => steps.ask(store, now, asked, done),
+        Command::Sweep => steps.sweep(store, now, wall(), done),
+    }
 }
 
 /// Gives the space of released transactions back: it can take long, and clients wait for the keeper.

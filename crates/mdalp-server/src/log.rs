@@ -6,7 +6,7 @@ use crate::stats::Stats;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
-use mdalp_proto::wire::Statement;
+use mdalp_proto::wire::{Refusal, Statement};
 use mdalp_store::{ReceiverName, StoreError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +20,8 @@ const GAPS: usize = 64;
 pub(crate) struct Log {
     lines: u32,
     untold: u64,
+    /// Chunks refused in this second, and the last sender.
+    refused: BTreeMap<&'static str, (u64, SocketAddr)>,
     before: BTreeMap<(&'static str, &'static str), u64>,
 }
 
@@ -52,6 +54,11 @@ impl Log {
         if self.may_speak() {
             tracing::debug!(%tid, "first chunk");
         }
+    }
+
+    pub(crate) fn refused(&mut self, from: SocketAddr, why: Refusal) {
+        let (count, last) = self.refused.entry(why.word()).or_insert((0, from));
+        (*count, *last) = (*count + 1, from);
     }
 
     pub(crate) fn closed(
@@ -109,6 +116,14 @@ impl Log {
         }
     }
 
+    pub(crate) fn calendar_set(&mut self) {
+        if self.may_speak() {
+            tracing::warn!(
+                "the calendar was set: nothing expires until it has run like the clock again"
+            );
+        }
+    }
+
     /// Once a second: one line for each reason to drop something that came up since.
     pub(crate) fn second(&mut self, stats: &Stats) {
         for (at, reason, total) in stats.counters().filter(|(_, name, _)| name.starts_with("drop_"))
@@ -117,6 +132,9 @@ impl Log {
             if count > 0 {
                 tracing::debug!(at, reason, count, total, "dropped");
             }
+        }
+        for (reason, (chunks, from)) in std::mem::take(&mut self.refused) {
+            tracing::warn!(reason, chunks, %from, "chunks were refused");
         }
         if self.untold > 0 {
             tracing::info!(lines = self.untold, "more happened than is logged");

@@ -283,7 +283,7 @@ impl ReceiverSide {
                 Err(error) => {
                     self.refusal = Some(error);
                     poisoned |= error == AppendError::Poisoned;
-                    Stored::Failed
+                    if error == AppendError::Full { Stored::Full } else { Stored::Failed }
                 }
             };
             self.machine.handle_appended(now, append, stored);
@@ -318,7 +318,9 @@ impl ReceiverSide {
         while let Some(asked) = self.machine.poll_seal() {
             self.keeper.send(keeper::Command::Seal(asked))?;
         }
-        while let Some(reply) = self.machine.poll_seal_reply() {
+        while let Some(reply) =
+            self.machine.poll_seal_reply().or_else(|| self.machine.poll_refusal())
+        {
             if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
                 port.send(reply.to, |out| reply.encode(out));
             }
@@ -330,8 +332,10 @@ impl ReceiverSide {
         }
         self.ports.iter_mut().for_each(Port::flush);
         while let Some(event) = self.machine.poll_event() {
-            if let Event::Claimed { tid } = event {
-                log.claimed(tid);
+            match event {
+                Event::Claimed { tid } => log.claimed(tid),
+                Event::Refused { from, why, .. } => log.refused(from, why),
+                _ => {}
             }
             match (event, orchestrator.as_deref_mut()) {
                 (Event::Quiet { tid }, _) => self.keeper.send(keeper::Command::Inspect(tid))?,

@@ -62,6 +62,44 @@ impl<C: Send + 'static, R: Send + 'static> Worker<C, R> {
         Ok(replies.into_iter().enumerate().map(user).collect())
     }
 
+    /// A thread that works in steps: `work` is given each command as soon as the step before is done,
+    /// and is called without one as long as it says that there is more to do. Steps that are left when
+    /// this is dropped are not done.
+    pub(crate) fn spawn_stepping(
+        name: &'static str,
+        mut work: impl FnMut(Option<C>, &mut Vec<R>) -> bool + Send + 'static,
+    ) -> Result<Self, ServerError> {
+        let (commands, inbox) = mpsc::channel::<(usize, C)>();
+        let (outbox, replies) = replies::unbounded_channel();
+        let body = move || {
+            let (mut more, mut done) = (false, Vec::new());
+            loop {
+                let next = match inbox.try_recv() {
+                    Ok((_, command)) => Some(command),
+                    Err(mpsc::TryRecvError::Disconnected) => break,
+                    Err(mpsc::TryRecvError::Empty) if more => None,
+                    Err(mpsc::TryRecvError::Empty) => match inbox.recv() {
+                        Ok((_, command)) => Some(command),
+                        Err(mpsc::RecvError) => break,
+                    },
+                };
+                more = work(next, &mut done);
+                for reply in done.drain(..) {
+                    // Who is gone wants no reply.
+                    let _ = outbox.send(reply);
+                }
+            }
+            // In this order: whoever sees the end of the replies knows that the work is let go.
+            drop(work);
+            drop(outbox);
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|_| ServerError::Thread(name))?;
+        Ok(Self { name, user: 0, commands, replies })
+    }
+
     pub(crate) fn send(&self, command: C) -> Result<(), ServerError> {
         self.commands.send((self.user, command)).map_err(|_| ServerError::Thread(self.name))
     }

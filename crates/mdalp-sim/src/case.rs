@@ -8,13 +8,18 @@ use crate::setup::{
 };
 use mdalp_netem::scenario::{OrchestratorEnd, ReceiverEnd};
 use mdalp_netem::{FarEndConfig, Loss, PathConfig, Probability};
+use mdalp_proto::completion::Retention;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::TransferConfig;
 use mdalp_proto::wire::Capabilities;
 use mdalp_proto::{orchestrator, receiver};
+use mdalp_store::Limits;
 use mdalp_store::disk::mem::{Failure, Op};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// When servers look through their stores.
+const LOOKS_MS: [u64; 4] = [2_000, 10_000, 60_000, 300_000];
 
 /// How clients spread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -64,6 +69,19 @@ pub struct Case {
     pub churn: bool,
     /// Small quotas, so that floods reach them.
     pub tight: bool,
+    /// How long the log keeps what nobody finished, and what is complete, in seconds; as servers do by
+    /// default, if it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_s: Option<u64>,
+    /// The log takes few transactions that nobody announced, and few ranges.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub crowd: bool,
+    /// Bits that flip on each log's disk when all transfers are over.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rot: u8,
+    /// When all is over, logs are opened again, every retention passes, and the payloads are read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub afterwards: bool,
     /// Whether a port without a process is reported.
     pub icmp: bool,
     /// The world goes on for this long after the last client.
@@ -92,12 +110,21 @@ impl Default for Case {
             log: false,
             churn: false,
             tight: false,
+            keep_s: None,
+            crowd: false,
+            rot: 0,
+            afterwards: false,
             icmp: false,
             linger_ms: 0,
             heal_ms: None,
             faults: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u8) -> bool {
+    *n == 0
 }
 
 fn at(ms: u64) -> Instant {
@@ -171,6 +198,19 @@ impl Case {
         (receiver, orchestrator)
     }
 
+    /// What a log takes, and for how long it keeps it.
+    fn keeping(&self) -> (Limits, Retention) {
+        let crowded = Limits { ranges: 48, unannounced: 4, ..Limits::NONE };
+        let patience = self.keep_s.map(Duration::from_secs);
+        let retention = Retention {
+            assigned: patience.or(Retention::default().assigned),
+            unannounced: patience,
+            complete: patience,
+            ..Retention::default()
+        };
+        (if self.crowd { crowded } else { Limits::NONE }, retention)
+    }
+
     /// The world of this case, with a rule switched off if `twin` says so.
     pub fn setup(&self, twin: Option<Twin>) -> Setup {
         let receivers = self.round_trips_ms.len();
@@ -211,10 +251,13 @@ impl Case {
         let record = self.seal && !self.together && self.log;
         receiver.seals = seal || record;
         let window = (self.window > 1).then_some(self.window);
+        let (limits, retention) = self.keeping();
         let servers = ServerSetup {
             together: self.together,
             disk: if self.log { Disk::Log(16 << 10) } else { Disk::Ideal },
             churn: self.churn && self.log,
+            limits,
+            retention,
             commit,
             caps: Capabilities { crc: self.crc, window, seal, record, ..Capabilities::default() },
             receiver,
@@ -234,6 +277,8 @@ impl Case {
             actions: self.actions(),
             horizon: at(24 * 3_600_000),
             linger: Duration::from_millis(self.linger_ms),
+            rot: if self.log { self.rot } else { 0 },
+            afterwards: self.afterwards && self.log,
             twin,
             keep_lines: 0,
             samples: false,
@@ -249,6 +294,10 @@ impl Case {
             let heal = at(heal);
             actions.retain(|(when, _)| *when < heal);
             actions.push((heal, Action::Heal));
+        }
+        if self.log && (self.keep_s.is_some() || self.afterwards) {
+            // Between what else happens, servers look at what they hold.
+            actions.extend(LOOKS_MS.map(|ms| (at(ms), Action::Look)));
         }
         actions
     }

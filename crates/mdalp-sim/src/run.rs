@@ -67,6 +67,7 @@ fn run_to_end(case: &Case, twin: Option<Twin>, keep_lines: usize) -> (Verdict, V
         check_end(&mut world, case, client, end, ended);
     }
     world.check_stores();
+    world.afterwards();
     let verdict = Verdict {
         violation: world.violation().cloned(),
         ends: ends.iter().map(|(end, _)| *end).collect(),
@@ -107,7 +108,8 @@ fn check_end(world: &mut World, case: &Case, client: usize, end: End, ended: Ins
     let paused: u64 = case.faults.iter().map(pause_ms).sum();
     let paused = Duration::from_millis(paused);
     world.check(end != End::Running, 20, || "still running at the horizon".to_owned());
-    let healed = world.healed_at();
+    // Who finds a store crowded has no promise.
+    let healed = world.healed_at().filter(|_| !world.is_crowded());
     let chunks = u32::try_from(report.total_chunks).unwrap_or(u32::MAX);
     let window = u32::from(case.window.max(1));
     let copies = u32::from(case.copies).clamp(1, case.round_trips_ms.len().max(1) as u32);

@@ -2,11 +2,13 @@
 
 use mdalp_netem::scenario::{OrchestratorEnd, ReceiverEnd};
 use mdalp_netem::{PathConfig, Scenario};
+use mdalp_proto::completion::Retention;
 use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::TransferConfig;
 use mdalp_proto::wire::{CLASSIC_CHUNK, Capabilities};
 use mdalp_proto::{orchestrator, receiver};
+use mdalp_store::Limits;
 use mdalp_store::disk::mem::{Failure, Op};
 use std::time::Duration;
 
@@ -99,6 +101,10 @@ pub struct ServerSetup {
     pub disk: Disk,
     /// Whether other transactions come and go in a log.
     pub churn: bool,
+    /// What a log takes.
+    pub limits: Limits,
+    /// How long it keeps it.
+    pub retention: Retention,
     /// How long a commit takes, from and to.
     pub commit: (Duration, Duration),
     /// Whether every commit of a log is followed by a look at what a power cut would leave.
@@ -121,6 +127,8 @@ impl Default for ServerSetup {
             together: true,
             disk: Disk::Ideal,
             churn: false,
+            limits: Limits::NONE,
+            retention: Retention::default(),
             commit: (Duration::ZERO, Duration::ZERO),
             paranoid: false,
             caps: Capabilities::default(),
@@ -179,6 +187,8 @@ pub enum Action {
     Capacity(usize, Option<u64>),
     /// Commits take from now on from this to that.
     Commit(Duration, Duration),
+    /// Every server looks through its store, as servers do now and then.
+    Look,
     /// Somebody begins to send what nobody asked for, one datagram every so often.
     Attack(Attack, Duration),
     /// All faults end: paths without loss, all processes up, disks well, nobody hostile.
@@ -223,11 +233,15 @@ pub enum Twin {
     NoReassignment,
     /// The orchestrator forgets at once whom it has answered.
     NoRepeats,
+    /// A store that sees a share takes it for all there is.
+    ShareTakenForWhole,
+    /// A crowded store makes room.
+    CrowdingDeletes,
 }
 
 impl Twin {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("no-retransmission", Self::NoRetransmission),
         ("no-deduplication", Self::NoDeduplication),
         ("answers-duplicate-acks", Self::AnswersDuplicateAcks),
@@ -237,6 +251,8 @@ impl Twin {
         ("no-flush", Self::NoFlush),
         ("no-reassignment", Self::NoReassignment),
         ("no-repeats", Self::NoRepeats),
+        ("share-taken-for-whole", Self::ShareTakenForWhole),
+        ("crowding-deletes", Self::CrowdingDeletes),
     ];
 
     /// The one of this name.
@@ -266,6 +282,10 @@ pub struct Setup {
     pub horizon: Instant,
     /// How long the world goes on after the last client has ended.
     pub linger: Duration,
+    /// Bits that flip on each log's disk when the clients have ended.
+    pub rot: u8,
+    /// Whether logs are opened again then, every retention passes, and the payloads are read.
+    pub afterwards: bool,
     /// What is switched off.
     pub twin: Option<Twin>,
     /// Lines of the event log to keep.
@@ -289,6 +309,8 @@ impl Setup {
             actions: Vec::new(),
             horizon: Instant::from_millis(24 * 3_600_000),
             linger: Duration::ZERO,
+            rot: 0,
+            afterwards: false,
             twin: None,
             keep_lines: 0,
             samples: false,

@@ -43,6 +43,10 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.log = false);
     with(&|c| c.churn = false);
     with(&|c| c.seal = false);
+    with(&|c| c.keep_s = None);
+    with(&|c| c.crowd = false);
+    with(&|c| c.rot = 0);
+    with(&|c| c.afterwards = false);
     with(&|c| c.tight = false);
     with(&|c| c.icmp = false);
     with(&|c| c.window = 1);

@@ -55,6 +55,10 @@ pub fn draw(seed: u64) -> Case {
         log: d.one_in(3),
         churn: false,
         tight: d.one_in(2),
+        keep_s: None,
+        crowd: false,
+        rot: 0,
+        afterwards: false,
         icmp: d.one_in(3),
         linger_ms: d.of(&[0, 0, 0, 0, 12_000]),
         heal_ms: Some(match d.within(0, 9) {
@@ -83,7 +87,21 @@ pub fn draw(seed: u64) -> Case {
         case.faults.push(doomed);
     }
     case.churn = case.log && d.one_in(2);
+    if case.log {
+        keeping(d, &mut case);
+    }
     case
+}
+
+/// What becomes of what is stored.
+fn keeping(d: &mut Draw, case: &mut Case) {
+    case.afterwards = d.one_in(2);
+    case.keep_s = case.afterwards.then(|| d.of(&[None, Some(3600)])).flatten();
+    case.rot = if case.afterwards { d.of(&[0, 0, 1, 3]) } else { 0 };
+    case.crowd = d.one_in(6);
+    if case.crowd && case.heal_ms.is_some() {
+        case.faults.push(Fault::Attack { what: Hostile::Tids, every_ms: d.of(&[10.0, 50.0]) });
+    }
 }
 
 fn path_fault(d: &mut Draw, lanes: usize, crc: bool) -> Fault {

@@ -36,6 +36,7 @@
 //! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
 //! clock or source of randomness (both are arguments).
 
+mod assemble;
 pub mod complete;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -45,11 +46,12 @@ mod reader;
 mod traits;
 mod types;
 
+pub use assemble::{AssembleError, Assembled, assemble};
 pub use log::{
     Damage, DamageKind, Limits, OpenError, Options, Poison, Recovery, SegmentLog, TornTail,
 };
 pub use reader::Reader;
-pub use traits::{AssembleError, Assembled, ChunkLog, Query, Store, Transactions, assemble};
+pub use traits::{ChunkLog, Query, Store, Transactions};
 pub use types::{
     AppendError, AppendResult, Appended, Crowding, Durability, Maintained, NewChunk, ReadError,
     Receipt, ReceiverId, ReceiverName, Release, Share, State, StoreError, TransactionInfo,

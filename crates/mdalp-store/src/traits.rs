@@ -1,13 +1,11 @@
-//! What servers ask of a store, for any engine, and the assembling of a payload out of it.
+//! What servers ask of a store, for any engine.
 //!
 //! Policy (when a transaction is complete, when it expires, whom to answer) is not here: servers
 //! decide, stores keep.
 
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
-use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::Statement;
 
 use crate::types::{
@@ -76,6 +74,14 @@ pub trait Transactions: Send + Sync {
     /// Records that the chunks of `tid` need not be kept. Again is no error.
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError>;
 
+    /// The same, unless other than so many chunks are held: then [`StoreError::Outdated`]. What was decided by an older state must not delete what came since.
+    fn release_unchanged(
+        &self,
+        tid: TransactionId,
+        why: Release,
+        chunks: u64,
+    ) -> Result<(), StoreError>;
+
     /// Gives some of the space of released transactions back, and says whether there may be more. For
     /// a thread of its own, again and again after a round of releases: appending goes on meanwhile.
     /// [`StoreError::Io`] and [`StoreError::Damaged`] are told once for what they befall; the rest may be
@@ -126,84 +132,3 @@ pub trait Query: Send + Sync {
 /// All that a server needs.
 pub trait Store: ChunkLog + Transactions + Query {}
 impl<T: ChunkLog + Transactions + Query + ?Sized> Store for T {}
-
-/// A payload that was read without a gap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Assembled {
-    /// Its length.
-    pub bytes: u64,
-    /// Its chunks.
-    pub chunks: u64,
-    /// Its BLAKE3.
-    pub blake3: [u8; 32],
-}
-
-/// Why a payload was not assembled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AssembleError {
-    /// The store's fault.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// These chunks below the highest one held are missing; what came before them was written.
-    #[error("chunks {0} are missing")]
-    Missing(RangeSet),
-    /// The sink's fault.
-    #[error("writing the payload failed")]
-    Sink(#[source] io::Error),
-}
-
-/// So many bytes are hashed and written at once: by the hundred, or in pieces that do not fit the
-/// hash's tree, both cost several times as much.
-const PIECE: usize = 64 << 10;
-
-/// Writes the payload of `tid` to `sink`, in constant memory.
-///
-/// Stops at the first gap. Whether the highest chunk held is the last one of the payload, nobody can
-/// tell from the chunks.
-pub fn assemble(
-    from: &dyn Query,
-    tid: TransactionId,
-    sink: &mut dyn Write,
-) -> Result<Assembled, AssembleError> {
-    let summary = from.transaction(tid)?.ok_or(ReadError::UnknownTransaction)?;
-    let end = summary.ranges.last().map_or(0, |last| last.saturating_add(1));
-    let mut done = Assembled { bytes: 0, chunks: 0, blake3: [0; 32] };
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = Vec::with_capacity(PIECE + 1200);
-    let mut sink_error = None;
-    let mut gap = false;
-    let mut put = |piece: &[u8]| {
-        hasher.update(piece);
-        sink.write_all(piece)
-    };
-    from.read(tid, SequenceNumber(0), &mut |seq, data| {
-        // Chunks that came after the summary was taken belong to a later assembly.
-        if seq.0 >= end {
-            return ControlFlow::Break(());
-        }
-        if seq.0 != done.chunks {
-            gap = true;
-            return ControlFlow::Break(());
-        }
-        piece.extend_from_slice(data);
-        done.bytes += data.len() as u64;
-        done.chunks += 1;
-        while let Some((full, _)) = piece.split_at_checked(PIECE) {
-            if let Err(error) = put(full) {
-                sink_error = Some(error);
-                return ControlFlow::Break(());
-            }
-            piece.drain(..PIECE);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if let Some(error) = sink_error.or_else(|| put(&piece).err()) {
-        return Err(AssembleError::Sink(error));
-    }
-    if gap || done.chunks != end {
-        return Err(AssembleError::Missing(summary.ranges.missing_below(end)));
-    }
-    done.blake3 = *hasher.finalize().as_bytes();
-    Ok(done)
-}

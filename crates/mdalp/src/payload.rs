@@ -1,9 +1,10 @@
 //! Where the bytes come from: a file read by range, or standard input spooled to disk.
 //!
-//! Never holds more than one chunk of a file in memory, whatever its length.
+//! Never holds more than one chunk of a file in memory, whatever its length. Reads by offset and never
+//! moves a file's cursor, for several threads read one handle.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,15 +31,22 @@ impl Payload {
     /// A regular file. What it holds now is sent; its length is fixed by this call.
     ///
     /// # Errors
-    /// If it cannot be opened, or is a directory.
+    /// If it cannot be opened, or is a directory or a device without an end.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+            let what = "is a directory; send an archive of it (tar), or its files one by one";
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, what));
+        }
+        if is_endless(&file, &metadata) {
+            let what = "is a device without an end; send a part of it through a pipe (head -c N)";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let name = path.display().to_string();
-        if metadata.is_file() {
+        // What the system makes up as it is read says that it is empty.
+        let made_up = || read_some(&file, &mut [0], 0).is_ok_and(|read| read > 0);
+        if metadata.is_file() && (metadata.len() > 0 || !made_up()) {
             let modified = metadata.modified().ok();
             let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
             let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
@@ -60,9 +68,19 @@ impl Payload {
         if (head.len() as u64) < SPOOL_MEMORY {
             return Ok(Self { name, ..Self::from(head) });
         }
-        let mut file = tempfile::tempfile()?;
-        io::copy(&mut (&head[..]).chain(input), &mut file)?;
-        let len = file.stream_position()?;
+        let dir = std::env::temp_dir();
+        let full = |len: u64, error: io::Error| {
+            let (dir, kind) = (dir.display(), error.kind());
+            io::Error::new(kind, format!("keeping a copy in {dir} after {len} bytes: {error}"))
+        };
+        let mut file = tempfile::tempfile_in(&dir).map_err(|error| full(0, error))?;
+        let (mut len, mut block) = (0, head);
+        while !block.is_empty() {
+            file.write_all(&block).map_err(|error| full(len, error))?;
+            len += block.len() as u64;
+            block.clear();
+            input.by_ref().take(SPOOL_MEMORY).read_to_end(&mut block)?;
+        }
         Ok(Self { name, len, modified: None, source: Arc::new(Source::File(file)) })
     }
 
@@ -99,7 +117,9 @@ impl Payload {
                 buffer.copy_from_slice(range);
                 Ok(())
             }
-            Source::File(file) => read_exact_at(file, offset, buffer),
+            Source::File(file) => {
+                read_exact(offset, buffer, |buffer, offset| read_some(file, buffer, offset))
+            }
         }
     }
 }
@@ -133,15 +153,52 @@ impl From<Vec<u8>> for Payload {
     }
 }
 
+/// Whether reading may never come to an end: a character device that is neither a terminal nor the
+/// null device.
 #[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+fn is_endless(file: &File, metadata: &Metadata) -> bool {
+    use std::io::IsTerminal;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let null = || std::fs::metadata("/dev/null").map(|null| null.rdev());
+    metadata.file_type().is_char_device()
+        && !file.is_terminal()
+        && null().is_ok_and(|null| null != metadata.rdev())
 }
 
 #[cfg(not(unix))]
-fn read_exact_at(mut file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-    file.seek(io::SeekFrom::Start(offset))?;
-    file.read_exact(buffer)
+fn is_endless(_: &File, _: &Metadata) -> bool {
+    false
+}
+
+/// Fills `buffer` from `offset` on, whatever `read` gives at a time.
+fn read_exact(
+    mut offset: u64,
+    mut buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match read(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                offset += length as u64;
+                buffer = &mut buffer[length..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+/// Moves the handle's cursor as a side effect, which nothing here relies on.
+#[cfg(windows)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
 #[cfg(test)]
@@ -181,5 +238,65 @@ mod tests {
         file.as_file().set_len(50).unwrap();
         assert!(payload.read_at(0, &mut [0; 100]).is_err());
         assert!(Payload::open(&std::env::temp_dir()).is_err());
+    }
+
+    #[test]
+    fn b7_a_payload_is_read_by_offset_while_another_thread_hashes_the_same_handle() {
+        let bytes: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 31 % 251) as u8).collect();
+        let payload = Payload::spool("-", &bytes[..]).unwrap();
+        let expected = *blake3::hash(&bytes).as_bytes();
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| payload.blake3().unwrap());
+            for start in (0..bytes.len() - 1200).step_by(1201) {
+                let mut chunk = [0; 1200];
+                payload.read_at(start as u64, &mut chunk).unwrap();
+                assert_eq!(chunk[..], bytes[start..start + 1200], "at {start}");
+            }
+            assert_eq!(hashing.join().unwrap(), expected);
+        });
+    }
+
+    #[test]
+    fn b7_short_and_interrupted_reads_by_offset_are_gone_on_with() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let (mut buffer, mut calls) = ([0; 50], 0);
+        let short = |buffer: &mut [u8], offset: u64| {
+            calls += 1;
+            if calls % 3 == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let from = &bytes[offset as usize..];
+            let length = buffer.len().min(from.len()).min(7);
+            buffer[..length].copy_from_slice(&from[..length]);
+            Ok(length)
+        };
+        read_exact(20, &mut buffer, short).unwrap();
+        assert_eq!(buffer[..], bytes[20..70]);
+        let end = read_exact(0, &mut [0; 2], |_, offset| Ok(usize::from(offset == 0)));
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn t28_a_device_without_an_end_is_no_payload_and_what_says_it_is_empty_is_read() {
+        let refused = |path: &str| Payload::open(Path::new(path)).unwrap_err().to_string();
+        assert!(refused("/dev/zero").contains("without an end"));
+        assert!(refused("/dev/urandom").contains("without an end"));
+        assert!(refused("/").contains("is a directory"));
+        assert!(Payload::open(Path::new("/dev/null")).unwrap().is_empty());
+        assert!(!Payload::open(Path::new("/proc/version")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn t28_input_that_cannot_be_read_to_its_end_says_so() {
+        struct Fails(u64);
+        impl Read for Fails {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += buffer.len() as u64;
+                let fails = self.0 > 4 * SPOOL_MEMORY;
+                if fails { Err(io::Error::other("torn")) } else { Ok(buffer.len()) }
+            }
+        }
+        assert_eq!(Payload::spool("-", Fails(0)).unwrap_err().to_string(), "torn");
     }
 }

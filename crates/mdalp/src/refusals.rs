@@ -1,11 +1,12 @@
-//! Which peers a UDP socket was told are not there: ICMP port unreachable, as Linux queues it.
+//! Which peers a UDP socket was told are not there, or that no path leads to: ICMP unreachable, as Linux
+//! queues it.
 //!
 //! A hint, for it can be forged; what follows from it is the core's business (F25). Elsewhere than on
 //! Linux nothing is known.
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use nix::libc::ECONNREFUSED;
+    use nix::errno::Errno;
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
     use nix::sys::socket::{setsockopt, sockopt};
     use std::io::{self, IoSliceMut};
@@ -27,8 +28,8 @@ mod imp {
         };
     }
 
-    /// The peer of the next refusal, if one is queued.
-    pub(crate) fn next(socket: &tokio::net::UdpSocket) -> Option<SocketAddr> {
+    /// The next that is queued: the peer, and what the system says of it.
+    pub(crate) fn next(socket: &tokio::net::UdpSocket) -> Option<(SocketAddr, io::ErrorKind)> {
         loop {
             let queued = socket.try_io(Interest::ERROR, || take(socket.as_raw_fd()));
             if let Some(refused) = queued.ok()? {
@@ -37,21 +38,28 @@ mod imp {
         }
     }
 
-    /// Takes an entry off the queue: of other errors than refusals there is nothing to say.
-    fn take(socket: i32) -> io::Result<Option<SocketAddr>> {
+    /// Takes an entry off the queue: of other errors than these there is nothing to say.
+    fn take(socket: i32) -> io::Result<Option<(SocketAddr, io::ErrorKind)>> {
         let mut start = [0; 1];
         let mut data = [IoSliceMut::new(&mut start)];
         let mut control = nix::cmsg_space!(nix::libc::sock_extended_err, SockaddrStorage);
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let message = recvmsg::<SockaddrStorage>(socket, &mut data, Some(&mut control), flags)?;
-        let refusal = message.cmsgs()?.any(|part| match part {
+        let kind = message.cmsgs()?.find_map(|part| match part {
             ControlMessageOwned::Ipv4RecvErr(error, _)
-            | ControlMessageOwned::Ipv6RecvErr(error, _) => {
-                i32::try_from(error.ee_errno) == Ok(ECONNREFUSED)
-            }
-            _ => false,
+            | ControlMessageOwned::Ipv6RecvErr(error, _) => kind(error.ee_errno),
+            _ => None,
         });
-        Ok(message.address.filter(|_| refusal).and_then(address))
+        Ok(message.address.and_then(address).zip(kind))
+    }
+
+    fn kind(code: u32) -> Option<io::ErrorKind> {
+        match Errno::from_raw(i32::try_from(code).ok()?) {
+            Errno::ECONNREFUSED => Some(io::ErrorKind::ConnectionRefused),
+            Errno::EHOSTUNREACH => Some(io::ErrorKind::HostUnreachable),
+            Errno::ENETUNREACH => Some(io::ErrorKind::NetworkUnreachable),
+            _ => None,
+        }
     }
 
     /// An address as the system gives it.
@@ -63,6 +71,7 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
+    use std::io;
     use std::net::{SocketAddr, UdpSocket};
     use tokio::io::Interest;
 
@@ -70,7 +79,7 @@ mod imp {
 
     pub(crate) fn ask(_: &UdpSocket) {}
 
-    pub(crate) fn next(_: &tokio::net::UdpSocket) -> Option<SocketAddr> {
+    pub(crate) fn next(_: &tokio::net::UdpSocket) -> Option<(SocketAddr, io::ErrorKind)> {
         None
     }
 }

@@ -8,10 +8,12 @@
 use crate::error::SendError;
 use crate::{offload, refusals};
 use mdalp_proto::observe::{Datagram, Direction, Observer};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use tokio::net::UdpSocket;
 
 /// Asked for, in bytes: acks of a thousand receivers at once fit.
@@ -28,6 +30,8 @@ pub(crate) enum Arrival {
     Datagram(Range<usize>, SocketAddr),
     /// Something that was sent to this peer found nobody.
     Refused(SocketAddr),
+    /// Something that was sent to this peer found no path, so the system says.
+    Unreachable(SocketAddr, io::ErrorKind),
 }
 
 /// What was read at once: a datagram, or several of one length from one peer.
@@ -39,12 +43,14 @@ pub(crate) struct Inbox {
     /// The length of each datagram in it but perhaps the last.
     each: usize,
     from: SocketAddr,
+    /// Which socket is read first, by turns: a busy one must not starve the other.
+    v6_first: bool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         let from = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { bytes: vec![0; MAX_DATAGRAM], rest: 0..0, each: 0, from }
+        Self { bytes: vec![0; MAX_DATAGRAM], rest: 0..0, each: 0, from, v6_first: false }
     }
 
     /// A datagram that is in it until the next one is asked for.
@@ -83,6 +89,10 @@ pub(crate) struct Sockets {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
     observer: Option<Observer>,
+    /// Where datagrams to each peer come from: only looked up for observers.
+    routes: Mutex<BTreeMap<IpAddr, IpAddr>>,
+    /// What the system said when the last datagram could not leave.
+    unsent: Mutex<Option<(SocketAddr, io::ErrorKind)>>,
     /// Whether datagrams may leave together: until that was refused once.
     together: AtomicBool,
     /// Whether datagrams may arrive together.
@@ -97,7 +107,8 @@ impl Sockets {
     ) -> Result<Self, SendError> {
         let together = AtomicBool::new(offload::MOST > 1);
         let joined = AtomicBool::new(false);
-        let mut sockets = Self { v4: None, v6: None, observer, together, joined };
+        let (routes, unsent) = (Mutex::default(), Mutex::default());
+        let mut sockets = Self { v4: None, v6: None, observer, routes, unsent, together, joined };
         sockets.ensure(peer)?;
         Ok(sockets)
     }
@@ -153,7 +164,9 @@ impl Sockets {
             }
         }
         for datagram in datagrams() {
-            send_one(socket, datagram, to).await?;
+            if let Some(kind) = send_one(socket, datagram, to).await? {
+                *self.unsent.lock().unwrap_or_else(PoisonError::into_inner) = Some((to, kind));
+            }
         }
         Ok(())
     }
@@ -173,40 +186,59 @@ impl Sockets {
 
     /// What has already come, if anything.
     pub(crate) fn try_recv(&self, inbox: &mut Inbox) -> Option<Arrival> {
-        let mut sockets = [&self.v4, &self.v6].into_iter().flatten();
-        let arrival = inbox.next().or_else(|| {
-            let joined = self.joined.load(Ordering::Relaxed);
-            sockets.find_map(|socket| {
-                let datagram = inbox.fill(socket, joined).ok();
-                datagram.or_else(|| refusals::next(socket).map(Arrival::Refused))
-            })
-        });
+        let arrival = inbox.next().or_else(|| self.read(inbox));
         if let Some(Arrival::Datagram(at, from)) = &arrival {
             self.observe(Direction::Received, *from, inbox.bytes(at.clone()));
         }
         arrival
     }
 
+    /// Reads from the sockets by turns.
+    fn read(&self, inbox: &mut Inbox) -> Option<Arrival> {
+        let joined = self.joined.load(Ordering::Relaxed);
+        let mut sockets = [&self.v4, &self.v6];
+        if inbox.v6_first {
+            sockets.reverse();
+        }
+        inbox.v6_first = !inbox.v6_first;
+        let arrival = sockets.into_iter().flatten().find_map(|socket| {
+            let datagram = inbox.fill(socket, joined).ok();
+            datagram.or_else(|| refusals::next(socket).map(unreachable))
+        });
+        let unsent = || self.unsent.lock().unwrap_or_else(PoisonError::into_inner).take();
+        arrival.or_else(|| unsent().map(unreachable))
+    }
+
     fn observe(&self, direction: Direction, peer: SocketAddr, bytes: &[u8]) {
         let socket = if peer.is_ipv4() { &self.v4 } else { &self.v6 };
         if let (Some(observer), Some(socket)) = (&self.observer, socket) {
-            let local = local_addr(socket, peer);
+            let local = self.local_addr(socket, peer);
             observer.see(&Datagram { direction, local, peer, bytes });
         }
     }
+
+    /// Where datagrams to `peer` come from. The socket itself is bound to no address: routing decides,
+    /// and another socket that is connected is told how, once for each peer.
+    fn local_addr(&self, socket: &UdpSocket, peer: SocketAddr) -> SocketAddr {
+        let unspecified = SocketAddr::new(any_ip(peer), 0);
+        let mut local = socket.local_addr().unwrap_or(unspecified);
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let ip = routes.entry(peer.ip()).or_insert_with(|| {
+            let routed = std::net::UdpSocket::bind(unspecified)
+                .and_then(|probe| probe.connect(peer).and_then(|()| probe.local_addr()));
+            routed.map_or(local.ip(), |routed| routed.ip())
+        });
+        local.set_ip(*ip);
+        local
+    }
 }
 
-/// Where datagrams to `peer` come from. The socket itself is bound to no address: routing decides,
-/// and another socket that is connected is told how.
-fn local_addr(socket: &UdpSocket, peer: SocketAddr) -> SocketAddr {
-    let unspecified = SocketAddr::new(any_ip(peer), 0);
-    let mut local = socket.local_addr().unwrap_or(unspecified);
-    let routed = std::net::UdpSocket::bind(unspecified)
-        .and_then(|probe| probe.connect(peer).and_then(|()| probe.local_addr()));
-    if let Ok(routed) = routed {
-        local.set_ip(routed.ip());
+fn unreachable((peer, kind): (SocketAddr, io::ErrorKind)) -> Arrival {
+    if kind == io::ErrorKind::ConnectionRefused {
+        Arrival::Refused(peer)
+    } else {
+        Arrival::Unreachable(peer, kind)
     }
-    local
 }
 
 /// The unspecified address of `peer`'s version of IP.
@@ -214,16 +246,27 @@ fn any_ip(peer: SocketAddr) -> IpAddr {
     if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-async fn send_one(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> Result<(), SendError> {
+/// Sends a datagram. `Some` says that no path leads there; other errors count as losses.
+async fn send_one(
+    socket: &UdpSocket,
+    datagram: &[u8],
+    to: SocketAddr,
+) -> Result<Option<io::ErrorKind>, SendError> {
     // Once more if it was told of another datagram's fate instead of sending this one.
     for _ in 0..2 {
         match socket.send_to(datagram, to).await {
             Err(error) if is_forbidden(&error) => return Err(forbidden(to, error)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            _ => break,
+            Err(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => {}
+                kind @ (io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+                    return Ok(Some(kind));
+                }
+                _ => break,
+            },
+            Ok(_) => break,
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn is_forbidden(error: &io::Error) -> bool {
@@ -377,6 +420,41 @@ mod tests {
         let each = |direction| (0..3).map(move |n| (direction, vec![n; LEN]));
         let expected: Vec<_> = each(Direction::Sent).chain(each(Direction::Received)).collect();
         assert_eq!(*seen.lock().unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn b14_where_datagrams_come_from_is_looked_up_once_for_each_peer() {
+        let (mut sockets, peer) = pair("127.0.0.1");
+        sockets.observer = Some(Observer::new(|_: &Datagram<'_>| {}));
+        let known = |sockets: &Sockets| sockets.routes.lock().unwrap().clone();
+        let to = peer.local_addr().unwrap();
+        sockets.send(&numbered(9), LEN, to).await.unwrap();
+        assert_eq!(known(&sockets), BTreeMap::from([(to.ip(), to.ip())]));
+        // What is known is used: another answer would not be the system's.
+        let other = IpAddr::from([127, 0, 0, 9]);
+        sockets.routes.lock().unwrap().insert(to.ip(), other);
+        let local = sockets.local_addr(sockets.v4.as_ref().unwrap(), to);
+        assert_eq!((local.ip(), local.port()), (other, sockets.port()));
+    }
+
+    #[tokio::test]
+    async fn b15_a_busy_socket_of_one_ip_version_does_not_starve_the_other() {
+        let (mut sockets, v4) = pair("127.0.0.1");
+        let v6 = std::net::UdpSocket::bind(("::1", 0)).unwrap();
+        sockets.ensure(v6.local_addr().unwrap()).unwrap();
+        let port =
+            |socket: &Option<UdpSocket>| socket.as_ref().unwrap().local_addr().unwrap().port();
+        for _ in 0..50 {
+            v4.send_to(b"4", ("127.0.0.1", port(&sockets.v4))).unwrap();
+        }
+        v6.send_to(b"6", ("::1", port(&sockets.v6))).unwrap();
+        let (mut inbox, mut seen) = (Inbox::new(), Vec::new());
+        sockets.v6.as_ref().unwrap().readable().await.unwrap();
+        for _ in 0..3 {
+            let Arrival::Datagram(at, _) = sockets.recv(&mut inbox).await else { panic!() };
+            seen.push(inbox.bytes(at)[0]);
+        }
+        assert!(seen.contains(&b'6') && seen.contains(&b'4'), "{seen:?}");
     }
 
     impl Sockets {

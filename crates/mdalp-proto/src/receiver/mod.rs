@@ -21,7 +21,7 @@ use crate::ids::{SequenceNumber, TransactionId};
 use crate::source::{is_answerable, without_flow};
 use crate::tidmap::Place;
 use crate::time::Instant;
-use crate::wire::{ChunkCrc, DecodeError, Message, Seal, Verdict, decode};
+use crate::wire::{ChunkCrc, DecodeError, Message, Refusal, Seal, Verdict, decode};
 use owner::Denied;
 use probe::Probes;
 use std::collections::{BTreeSet, VecDeque};
@@ -32,7 +32,7 @@ use table::{Due, Refused, Table};
 /// [`Event::Active`] is not said more often than this of one transaction.
 const ACTIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Seals that the store may be asked about at the same time.
+/// Seals that the store may be asked about at the same time, and as many may wait for chunks of theirs.
 const MAX_SEALING: usize = 256;
 
 /// The machine. Its verbs are those of the whole crate, see [the front page](crate), and
@@ -49,8 +49,10 @@ pub struct Receiver {
     acks: VecDeque<Ack>,
     /// Questions that the store has not answered yet, at most one of a transaction.
     sealing: BTreeSet<TransactionId>,
+    /// Of these, those that the store was not asked yet.
     questions: VecDeque<SealAsked>,
     answers: VecDeque<SealReply>,
+    refusals: VecDeque<SealReply>,
     probes: Probes,
     events: VecDeque<Event>,
     evicted: Vec<TransactionId>,
@@ -74,6 +76,7 @@ impl Receiver {
             sealing: BTreeSet::new(),
             questions: VecDeque::new(),
             answers: VecDeque::new(),
+            refusals: VecDeque::new(),
             probes: Probes::default(),
             events: VecDeque::new(),
             evicted: Vec::new(),
@@ -102,7 +105,7 @@ impl Receiver {
         let new = match stored {
             Stored::New => Some(true),
             Stored::Duplicate { .. } => Some(false),
-            Stored::Failed | Stored::Crowded => None,
+            Stored::Failed | Stored::Crowded | Stored::Full => None,
         };
         if self.table.answered(now, append, new, &self.config) {
             self.events.push_back(Event::Active { tid });
@@ -123,7 +126,11 @@ impl Receiver {
             }
             Stored::Crowded => {
                 self.counters.drop_crowded += 1;
-                return;
+                return self.refuse_append(append, Refusal::Crowded);
+            }
+            Stored::Full => {
+                self.counters.drop_not_stored += 1;
+                return self.refuse_append(append, Refusal::Full);
             }
         };
         let crc = append.wants_crc.then_some(held);
@@ -134,6 +141,9 @@ impl Receiver {
     /// which may be those that the question came behind.
     pub fn poll_seal(&mut self) -> Option<SealAsked> {
         let table = &self.table;
+        if self.sealing.len() - self.questions.len() >= MAX_SEALING {
+            return None;
+        }
         let at = self.questions.iter().position(|asked| !table.is_storing(asked.seal.tid))?;
         self.questions.remove(at)
     }
@@ -143,14 +153,30 @@ impl Receiver {
     pub fn handle_sealed(&mut self, asked: &SealAsked, verdict: Option<Verdict>) {
         self.sealing.remove(&asked.seal.tid);
         match verdict {
-            Some(verdict) => self.answers.push_back(SealReply::new(asked, verdict)),
+            Some(verdict) => {
+                if matches!(verdict, Verdict::Complete | Verdict::Recorded(_)) {
+                    self.handle_finished(asked.seal.tid);
+                }
+                self.answers.push_back(SealReply::new(asked, verdict));
+            }
             None => self.counters.drop_seal += 1,
         }
+    }
+
+    /// Takes that a transaction is finished as far as anybody can see: it counts against nobody's quota
+    /// any more.
+    pub fn handle_finished(&mut self, tid: TransactionId) {
+        self.table.finish(tid);
     }
 
     /// The next answer to a seal to send.
     pub fn poll_seal_reply(&mut self) -> Option<SealReply> {
         self.answers.pop_front()
+    }
+
+    /// The next refusal of a chunk to send: at most one for each chunk.
+    pub fn poll_refusal(&mut self) -> Option<SealReply> {
+        self.refusals.pop_front()
     }
 
     /// The next answer to a probe to send.
@@ -236,7 +262,7 @@ impl Receiver {
         }
         let (tid, seq, claimed, data) = match decode(bytes) {
             Ok(Message::Data { tid, seq, crc, data }) => (tid, seq, crc, data),
-            Ok(Message::Seal(seal)) => return self.seal(local, from, &seal, bytes.len()),
+            Ok(Message::Seal(seal)) => return self.seal(now, local, from, &seal, bytes.len()),
             Ok(Message::Probe { nonce }) => {
                 let Some(&caps) = self.config.probed.get(usize::from(local.0)) else {
                     return Err(|c| &mut c.drop_unexpected);
@@ -255,7 +281,17 @@ impl Receiver {
         let limit = self.table.limit(&self.config);
         let place = match self.table.find(tid) {
             Some(place) => place,
-            None => self.admit(now, tid, from)?,
+            None => match self.admit(now, tid, from)? {
+                Ok(place) => place,
+                Err(refused) => {
+                    let (why, counter): (_, Drop) = match refused {
+                        Refused::Source => (Refusal::SourceQuota, |c| &mut c.drop_source_quota),
+                        Refused::Prefix => (Refusal::PrefixQuota, |c| &mut c.drop_prefix_quota),
+                    };
+                    self.refuse(local, from, tid, why, claimed.map(|_| bytes.len()));
+                    return Err(counter);
+                }
+            },
         };
         let Some(transaction) = self.table.at(place, tid) else { return Ok(()) };
         transaction.owners.admit(now, tid, local, from, idle).map_err(|denied| {
@@ -286,15 +322,27 @@ impl Receiver {
     /// transaction, and few in all; who gets no answer asks again.
     fn seal(
         &mut self,
+        now: Instant,
         local: Local,
         from: SocketAddr,
         seal: &Seal,
         limit: usize,
     ) -> Result<(), Drop> {
-        if !self.config.seals || self.sealing.len() >= MAX_SEALING || !self.sealing.insert(seal.tid)
-        {
+        let tid = seal.tid;
+        if !self.config.seals || self.sealing.contains(&tid) {
             return Err(|c| &mut c.drop_seal);
         }
+        // It begins its transaction, as a first chunk does.
+        if seal.statement.chunks == 0 && self.table.find(tid).is_none() {
+            self.admit(now, tid, from)?.map_err(|_| -> Drop { |c| &mut c.drop_seal })?;
+        }
+        if self.questions.len() >= MAX_SEALING
+            && let Some(oldest) = self.questions.pop_front()
+        {
+            self.sealing.remove(&oldest.seal.tid);
+            self.counters.drop_seal += 1;
+        }
+        self.sealing.insert(tid);
         self.counters.seals += 1;
         self.questions.push_back(SealAsked { local, from, seal: *seal, limit });
         Ok(())
@@ -328,7 +376,12 @@ impl Receiver {
     }
 
     /// Takes a transaction that is not in memory, if it may be taken.
-    fn admit(&mut self, now: Instant, tid: TransactionId, from: SocketAddr) -> Result<Place, Drop> {
+    fn admit(
+        &mut self,
+        now: Instant,
+        tid: TransactionId,
+        from: SocketAddr,
+    ) -> Result<Result<Place, Refused>, Drop> {
         if self.config.registered_only && !self.registered.contains(&tid) {
             return Err(|c| &mut c.drop_unregistered);
         }
@@ -336,15 +389,29 @@ impl Receiver {
             return Err(|c| &mut c.drop_no_new);
         }
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
-        let place = admitted.map_err(|refused| {
-            let counter: Drop = match refused {
-                Refused::Source => |c| &mut c.drop_source_quota,
-                Refused::Prefix => |c| &mut c.drop_prefix_quota,
-            };
-            counter
-        })?;
-        self.events.push_back(Event::Claimed { tid });
-        Ok(place)
+        if admitted.is_ok() {
+            self.events.push_back(Event::Claimed { tid });
+        }
+        Ok(admitted)
+    }
+
+    fn refuse_append(&mut self, append: &Append, why: Refusal) {
+        let limit = append.wants_crc.then_some(append.data.end);
+        self.refuse(append.local, append.from, append.tid, why, limit);
+    }
+
+    /// Reports that a chunk is refused, and tells its sender if it understands that: `limit` is the
+    /// chunk's length then.
+    fn refuse(
+        &mut self,
+        local: Local,
+        from: SocketAddr,
+        tid: TransactionId,
+        why: Refusal,
+        limit: Option<usize>,
+    ) {
+        self.events.push_back(Event::Refused { tid, from, why });
+        self.refusals.extend(limit.map(|limit| SealReply::refusal(local, from, tid, why, limit)));
     }
 
     fn ack(&mut self, ack: Ack) {

@@ -216,6 +216,14 @@ impl Table {
         }
     }
 
+    /// Lets `tid` count against no quota any more.
+    pub(super) fn finish(&mut self, tid: TransactionId) {
+        let creator = self.transactions.get_mut(tid).and_then(|one| one.creator.take());
+        if let Some(ip) = creator {
+            self.by_creator.remove(&(ip, tid));
+        }
+    }
+
     pub(super) fn remove(&mut self, tid: TransactionId) {
         let Some(transaction) = self.transactions.remove(tid) else { return };
         self.ranges -= transaction.durable.range_count();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 mod hostile;
 mod probe;
 mod properties;
+mod quotas;
 
 /// A random id, as our orchestrator gives out.
 const TID: u64 = 0x1234_5678_9abc_def0;

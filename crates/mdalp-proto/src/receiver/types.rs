@@ -3,7 +3,7 @@
 use crate::counters::counters;
 use crate::ids::{SequenceNumber, TransactionId};
 use crate::tidmap::Place;
-use crate::wire::{ChunkCrc, Seal, Verdict, encode_ack, encode_seal_reply};
+use crate::wire::{ChunkCrc, Refusal, Seal, Verdict, encode_ack, encode_seal_reply};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -48,6 +48,8 @@ pub enum Stored {
     Failed,
     /// The same, because the store keeps no more transactions, or no more gaps of this one.
     Crowded,
+    /// The same, because the disk is full.
+    Full,
 }
 
 /// An ack to send.
@@ -86,7 +88,7 @@ pub struct SealAsked {
     pub limit: usize,
 }
 
-/// An answer to a seal, to send.
+/// An answer to a seal, or the refusal of a chunk, to send: a Type 5.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealReply {
     /// The receiver that answers.
@@ -103,6 +105,17 @@ impl SealReply {
     pub(super) fn new(asked: &SealAsked, verdict: Verdict) -> Self {
         let SealAsked { local, from: to, seal, limit } = *asked;
         Self { local, to, tid: seal.tid, verdict, limit }
+    }
+
+    /// Says that a chunk of `limit` bytes is refused.
+    pub(super) fn refusal(
+        local: Local,
+        to: SocketAddr,
+        tid: TransactionId,
+        why: Refusal,
+        limit: usize,
+    ) -> Self {
+        Self { local, to, tid, verdict: Verdict::Refused(why), limit }
     }
 
     /// Appends the datagram to `out`.
@@ -134,6 +147,15 @@ pub enum Event {
     Idle {
         /// The transaction.
         tid: TransactionId,
+    },
+    /// A chunk was refused for a reason that its sender, or the operator, may do something about.
+    Refused {
+        /// The transaction.
+        tid: TransactionId,
+        /// The chunk's sender.
+        from: SocketAddr,
+        /// Why.
+        why: Refusal,
     },
     /// The transaction had to leave the memory to others. Nothing else will be said of it unless a
     /// chunk comes.

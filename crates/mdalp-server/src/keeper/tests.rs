@@ -52,21 +52,40 @@ fn stated(chunks: u64) -> Statement {
     Statement { chunks, bytes: 10 * chunks, blake3: *blake3::hash(&payload).as_bytes() }
 }
 
-fn rules() -> Completion {
-    Completion::new(Retention::default(), at(Duration::ZERO).0, Instant::ZERO)
+fn steps(keep: Retention) -> Steps {
+    Steps::new(Completion::new(keep, at(Duration::ZERO).0, Instant::ZERO))
+}
+
+fn rules() -> Steps {
+    steps(Retention::default())
+}
+
+/// All that a sweep does.
+fn sweep(
+    store: &SegmentLog<MemDisk>,
+    rules: &mut Steps,
+    clock: Instant,
+    wall: UnixMillis,
+) -> Vec<Done> {
+    let mut done = Vec::new();
+    rules.sweep(store, clock, wall, &mut done);
+    while rules.step(store, wall, &mut done) {}
+    done
 }
 
 fn ask(
     store: &SegmentLog<MemDisk>,
-    rules: &mut Completion,
+    rules: &mut Steps,
     tid: TransactionId,
     statement: Statement,
 ) -> (Option<Verdict>, Finding) {
     let seal = Seal { tid, statement, checked: true };
     let from = ([192, 0, 2, 1], 9).into();
     let asked = SealAsked { local: Local(0), from, seal, limit: 1200 };
-    let mut done =
-        complete::answer(store, rules, Instant::ZERO, at(Duration::ZERO), asked).into_iter();
+    let mut done = Vec::new();
+    rules.ask(store, Instant::ZERO, asked, &mut done);
+    while rules.step(store, at(Duration::ZERO), &mut done) {}
+    let mut done = done.into_iter();
     match (done.next(), done.next()) {
         (Some(Done::Answered(answer)), None) => (answer.verdict, answer.found),
         other => panic!("{other:?}"),
@@ -94,7 +113,7 @@ fn b1_a_share_is_recorded_and_never_closed_called_unfinished_or_deleted() {
     }
     put(&store, TransactionId(4), &[7]);
     assert!(matches!(inspect(&store, TransactionId(4)), Outcome::Over), "no word of a gap");
-    let done = complete::sweep(&store, &mut rules, clock(3650 * DAY), at(3650 * DAY));
+    let done = sweep(&store, &mut rules, clock(3650 * DAY), at(3650 * DAY));
     let released: Vec<_> = done.iter().map(|done| format!("{done:?}")).collect();
     assert_eq!(released, ["Released(TransactionId(1), Expired)"], "it was never begun");
     assert_eq!(state(&store, SHARE), State::Open);
@@ -141,12 +160,12 @@ fn a_share_that_is_the_whole_is_compared_too() {
 fn gaps_of_an_assigned_transaction_expire_after_days_and_whole_ones_after_what_is_set() {
     let store = store();
     let keep = Retention { complete: Some(DAY), ..Retention::default() };
-    let mut rules = Completion::new(keep, at(Duration::ZERO).0, Instant::ZERO);
+    let mut rules = steps(keep);
     put(&store, ANNOUNCED, &[0, 2]);
     put(&store, SHARE, &[0, 1]);
     assert_eq!(ask(&store, &mut rules, SHARE, stated(2)).0, Some(Verdict::Complete));
-    let mut sweep = |after| {
-        let done = complete::sweep(&store, &mut rules, clock(after), at(after));
+    let mut released = |after| {
+        let done = sweep(&store, &mut rules, clock(after), at(after));
         done.into_iter()
             .map(|done| match done {
                 Done::Released(tid, why) => (tid, why),
@@ -154,10 +173,10 @@ fn gaps_of_an_assigned_transaction_expire_after_days_and_whole_ones_after_what_i
             })
             .collect::<Vec<_>>()
     };
-    assert_eq!(sweep(DAY / 2), []);
-    assert_eq!(sweep(2 * DAY), [(SHARE, Reason::Removed)]);
-    assert_eq!(sweep(6 * DAY), []);
-    assert_eq!(sweep(8 * DAY), [(ANNOUNCED, Reason::Expired)]);
+    assert_eq!(released(DAY / 2), []);
+    assert_eq!(released(2 * DAY), [(SHARE, Reason::Removed)]);
+    assert_eq!(released(6 * DAY), []);
+    assert_eq!(released(8 * DAY), [(ANNOUNCED, Reason::Expired)]);
 }
 
 #[test]
@@ -166,9 +185,10 @@ fn f27_nothing_expires_by_a_calendar_that_was_set() {
     let mut rules = rules();
     put(&store, ANNOUNCED, &[0, 2]);
     let year = 365 * DAY;
-    assert!(complete::sweep(&store, &mut rules, clock(DAY), at(year)).is_empty());
+    let done = sweep(&store, &mut rules, clock(DAY), at(year));
+    assert!(matches!(done[..], [Done::CalendarSet]), "{done:?}");
     assert_eq!(state(&store, ANNOUNCED), State::Open);
-    assert!(complete::sweep(&store, &mut rules, clock(2 * DAY), at(year + DAY)).is_empty());
-    let done = complete::sweep(&store, &mut rules, clock(9 * DAY), at(year + 8 * DAY));
+    assert!(sweep(&store, &mut rules, clock(2 * DAY), at(year + DAY)).is_empty());
+    let done = sweep(&store, &mut rules, clock(9 * DAY), at(year + 8 * DAY));
     assert_eq!(done.len(), 1, "it is trusted again");
 }

@@ -42,6 +42,7 @@ pub(crate) struct ClientTruth {
     pub(crate) tid: Option<u64>,
     pub(crate) layout: Option<Layout>,
     pub(crate) payload_seed: u64,
+    pub(super) digest: Option<[u8; 32]>,
     /// Whether it ended well.
     pub(crate) complete: bool,
     /// And the servers say that they have all of it.
@@ -74,6 +75,8 @@ pub(crate) struct Truth {
     pub(crate) clients: Vec<ClientTruth>,
     /// Damage may have passed unnoticed, as it may without CRCs: bytes prove nothing any more.
     pub(crate) tainted: bool,
+    /// A client's chunk was refused because a store was crowded: nobody promises that it ends well.
+    pub(crate) crowded: bool,
     receiver_limits: receiver::Config,
     orchestrator_limits: orchestrator::Config,
     issued: BTreeSet<u64>,
@@ -102,6 +105,7 @@ impl Truth {
             violation: None,
             clients: (0..setup.clients.len()).map(client).collect(),
             tainted: far || (damaged && !setup.servers.caps.crc),
+            crowded: false,
             receiver_limits: setup.servers.receiver.clone(),
             orchestrator_limits: setup.servers.orchestrator.clone(),
             issued: BTreeSet::new(),
@@ -129,10 +133,6 @@ impl Truth {
         self.scratch.resize((range.end - range.start) as usize, 0);
         payload::fill(client.payload_seed, range.start, &mut self.scratch);
         Some(ChunkCrc::of(TransactionId(tid), SequenceNumber(seq), &self.scratch))
-    }
-
-    fn is_clients(&self, tid: u64) -> bool {
-        self.clients.iter().any(|client| client.tid == Some(tid))
     }
 
     /// 1: what is stored is the payload and nothing else. `held` of all stores together.
@@ -323,14 +323,14 @@ impl Truth {
         }
     }
 
-    /// Whether the client of `tid` reported it complete.
-    pub(crate) fn finished(&self, tid: u64) -> bool {
-        self.clients.iter().any(|client| client.tid == Some(tid) && client.complete)
-    }
-
     /// A receiver in the orchestrator's process saw data of `tid`.
     pub(crate) fn claimed(&mut self, tid: u64) {
         self.claimed.insert(tid);
+    }
+
+    /// A store was too crowded for a chunk of `tid`.
+    pub(crate) fn crowded_out(&mut self, tid: u64) {
+        self.crowded |= self.clients.iter().any(|client| client.tid == Some(tid));
     }
 
     /// 17: what receivers remember stays within the documented quotas.
@@ -387,16 +387,6 @@ impl Truth {
     pub(crate) fn i18_no_mismatch(&mut self, mismatch: bool) {
         let tainted = self.tainted;
         self.check(!mismatch || tainted, 18, || "the servers report a mismatch".to_owned());
-    }
-
-    /// 18: a receipt says what was sent.
-    pub(crate) fn i18_receipt(&mut self, tid: u64, bytes: u64, finished: bool) {
-        if !self.is_clients(tid) || self.tainted || !finished {
-            return;
-        }
-        let client = self.clients.iter().find(|client| client.tid == Some(tid));
-        let sent = client.and_then(|client| client.layout.as_ref()).map_or(0, Layout::bytes);
-        self.check(bytes == sent, 18, || format!("a receipt over {bytes} of {sent} bytes"));
     }
 
     /// 21: while work remains, the next look at it is due soon.

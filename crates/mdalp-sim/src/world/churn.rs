@@ -81,6 +81,19 @@ impl Churn {
         while log.reclaim() == Ok(true) {}
     }
 
+    /// The rules let `tid` go.
+    pub(crate) fn expired(&mut self, tid: u64) {
+        self.held.retain(|key| key.0 != tid);
+    }
+
+    /// Chunks that are there no more, and why that is; they count as not taken from now on.
+    pub(crate) fn struck_out(&mut self, found: impl Fn(&Key) -> bool) -> Vec<Key> {
+        let (held, gone): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(found);
+        self.held = held;
+        gone.into_iter().collect()
+    }
+
     /// A directory that could not be flushed may show the next process what a power cut takes back: a
     /// removed segment whose releases were removed after it. That is not promised.
     pub(crate) fn flush_failed(&mut self) {

@@ -2,16 +2,20 @@
 //!
 //! Does not decide what happens in it ([`crate::setup`]) or what a run means ([`crate::run`]).
 
+mod afterwards;
 mod attack;
 mod checks;
 mod churn;
 mod client;
+mod keeping;
+mod kept;
 mod lane;
 mod net;
 mod original;
 mod process;
 mod server;
 mod store;
+mod twisted;
 
 pub use checks::Violation;
 pub use client::End;
@@ -67,6 +71,7 @@ pub struct World {
     steps: u64,
     crashes: u64,
     overflows: u64,
+    rotted: u64,
     /// Steps after which a run counts as a live-lock (25).
     max_steps: u64,
 }
@@ -95,6 +100,7 @@ impl World {
             steps: 0,
             crashes: 0,
             overflows: 0,
+            rotted: 0,
             max_steps: u64::MAX,
             setup,
         }
@@ -281,6 +287,7 @@ impl World {
                 self.attackers.push(Attacker::new(setup, kind, every, at));
                 net.at(net.now, Due::Attack(at));
             }
+            Action::Look => self.look(Duration::ZERO),
             Action::Heal => self.heal(),
         }
     }
@@ -345,6 +352,11 @@ impl World {
     /// When the faults ended.
     pub fn healed_at(&self) -> Option<Instant> {
         self.healed_at
+    }
+
+    /// Whether a store was too crowded for one of the clients.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.truth.crowded
     }
 
     /// The world's time.

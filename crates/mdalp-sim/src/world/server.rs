@@ -16,7 +16,7 @@ use mdalp_proto::orchestrator::{self, Orchestrator};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::{self, Append, Local, Receiver, Stored};
 use mdalp_proto::wire::list::Entry;
-use mdalp_proto::wire::{ChunkCrc, Message, decode};
+use mdalp_proto::wire::{ChunkCrc, Message, Verdict, decode};
 use mdalp_store::{AppendError, AppendResult, Appended};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -100,7 +100,7 @@ impl Server {
         if self.up {
             return;
         }
-        if !self.receivers.is_empty() && self.store.open(&self.receivers).is_err() {
+        if !self.receivers.is_empty() && self.store.open(net, &self.receivers).is_err() {
             let (server, life) = (self.index, self.life);
             net.at(net.now + setup.servers.restart_after, Due::Restart { server, life });
             let mut rng = net.rng.clone();
@@ -271,6 +271,7 @@ impl Server {
                 Ok(Appended::New) => Stored::New,
                 Ok(Appended::Duplicate { crc }) => Stored::Duplicate { crc: ChunkCrc(crc) },
                 Err(AppendError::Crowded) => Stored::Crowded,
+                Err(AppendError::Full) => Stored::Full,
                 Err(_) => Stored::Failed,
             };
             let (server, seq) = (self.index, pending.append.seq.0);
@@ -278,8 +279,11 @@ impl Server {
                 Stored::New => 0,
                 Stored::Duplicate { .. } => 1,
                 Stored::Failed => 2,
-                Stored::Crowded => 3,
+                Stored::Crowded | Stored::Full => 3,
             };
+            if stored == Stored::Crowded {
+                truth.crowded_out(pending.append.tid.0);
+            }
             net.note(Note::Stored { server, seq, result: code });
             self.waiting_bytes -= pending.append.data.len();
             if setup.twin != Some(Twin::AckBeforeCommit) {
@@ -323,6 +327,14 @@ impl Server {
         self.after(net, truth, setup, None);
     }
 
+    /// Does what servers do now and then.
+    pub(crate) fn look(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
+        self.store.look(net, truth);
+        if self.store.is_poisoned() || self.store.is_dark() {
+            self.fail(net, setup);
+        }
+    }
+
     fn send_acks(
         &mut self,
         net: &mut Net,
@@ -350,6 +362,13 @@ impl Server {
                 }
                 None => {}
             }
+        }
+        while let Some(refusal) = self.receiver.as_mut().and_then(Receiver::poll_refusal) {
+            self.scratch.clear();
+            refusal.encode(&mut self.scratch);
+            truth.i09_reply(request.take(), v4(refusal.to), self.scratch.len());
+            let host = self.receivers[usize::from(refusal.local.0)];
+            net.send_down(host, v4(refusal.to), &self.scratch);
         }
     }
 
@@ -396,7 +415,7 @@ impl Server {
         if claimed {
             truth.h46_quotas(self.heard, self.creators.values());
         }
-        self.answer_seals(net, truth);
+        self.answer_seals(net, truth, setup);
         self.drain_orchestrator(net, truth, setup);
         if self.store.is_poisoned() || self.store.is_dark() {
             return self.fail(net, setup);
@@ -412,14 +431,19 @@ impl Server {
         self.process.set_timer(timers.into_iter().flatten().min(), Duration::ZERO);
     }
 
-    fn answer_seals(&mut self, net: &mut Net, truth: &mut Truth) {
+    fn answer_seals(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
         let Some(receiver) = &mut self.receiver else { return };
         while let Some(asked) = receiver.poll_seal() {
             let answer = self.store.answer(net, asked);
-            if let Some(Answer { found: Finding::Closed { .. }, .. }) = &answer {
-                net.note(Note::Closed { server: self.index, tid: asked.seal.tid.0 });
-                let finished = truth.finished(asked.seal.tid.0);
-                truth.i18_receipt(asked.seal.tid.0, asked.seal.statement.bytes, finished);
+            if let Some(Answer { found, verdict, .. }) = &answer {
+                if let Finding::Closed { .. } = found {
+                    net.note(Note::Closed { server: self.index, tid: asked.seal.tid.0 });
+                }
+                if *found != Finding::Nothing {
+                    truth.i32_on_record(asked.seal.tid.0, &asked.seal.statement);
+                }
+                let missing = matches!(verdict, Some(Verdict::Missing(_)));
+                truth.i34_share_is_no_whole(!missing || setup.servers.together, asked.seal.tid.0);
             }
             receiver.handle_sealed(&asked, answer.and_then(|answer| answer.verdict));
         }
@@ -438,7 +462,7 @@ impl Server {
         while let Some(event) = orchestrator.poll_event() {
             let orchestrator::Event::Assigned { tid, .. } = event else { continue };
             // On record before anybody hears of it.
-            if setup.servers.together && self.store.begin(tid).is_err() {
+            if setup.servers.together && self.store.begin(net, tid).is_err() {
                 orchestrator.withdraw(now, tid);
             }
         }

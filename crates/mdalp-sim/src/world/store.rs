@@ -5,8 +5,10 @@
 
 use super::checks::Truth;
 use super::churn::{self, Churn};
+use super::keeping::Book;
 use super::net::Net;
 use super::server::Pending;
+use super::twisted::AllThereIs;
 use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
 use mdalp_proto::completion::{Answer, Completion, Retention, seems_over};
@@ -15,12 +17,12 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::ChunkCrc;
-use mdalp_store::complete::{self, Done};
+use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    AppendError, AppendResult, Appended, ChunkLog, Durability, Limits, NewChunk, OpenError,
-    Options, Query, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
-    Transactions, UnixMillis,
+    AppendError, AppendResult, Appended, ChunkLog, Durability, NewChunk, OpenError, Options, Query,
+    ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo, Transactions,
+    UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -32,26 +34,46 @@ pub(crate) type Key = (u64, u64);
 pub(crate) struct Store {
     pub(crate) disk: MemDisk,
     options: Option<Options>,
-    log: Option<SegmentLog<MemDisk>>,
+    pub(super) log: Option<SegmentLog<MemDisk>>,
     ids: Vec<ReceiverId>,
     /// What appends have confirmed (invariant 30's reference).
-    model: BTreeMap<Key, ChunkCrc>,
+    pub(super) model: BTreeMap<Key, ChunkCrc>,
     /// What was acknowledged, in this life or an earlier one.
     pub(crate) acked: BTreeSet<Key>,
-    begun: BTreeSet<u64>,
+    pub(super) book: Book,
     /// Chunks that were written although they were held.
     copies: u64,
-    twin: Option<Twin>,
-    churn: Option<Churn>,
+    pub(super) twin: Option<Twin>,
+    pub(super) churn: Option<Churn>,
     /// What is answered and kept: the rules that ship.
-    rules: Completion,
+    pub(super) rules: Steps,
 }
 
 /// What the calendar shows when a world begins, in milliseconds since 1970.
 const EPOCH: u64 = 1_700_000_000_000;
 
-fn now_of(net: &Net) -> UnixMillis {
+pub(super) fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
+}
+
+fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
+    Steps::new(Completion::new(retention, wall, now))
+}
+
+/// Has the rules do something and all that follows from it.
+pub(super) fn drive(
+    log: &SegmentLog<MemDisk>,
+    rules: &mut Steps,
+    twin: Option<Twin>,
+    wall: UnixMillis,
+    what: impl FnOnce(&mut Steps, &dyn mdalp_store::Store, &mut Vec<Done>),
+) -> Vec<Done> {
+    let (all, mut done) = (AllThereIs(log), Vec::new());
+    let store: &dyn mdalp_store::Store =
+        if twin == Some(Twin::ShareTakenForWhole) { &all } else { log };
+    what(rules, store, &mut done);
+    while rules.step(store, wall, &mut done) {}
+    done
 }
 
 impl Store {
@@ -63,7 +85,7 @@ impl Store {
                 if setup.twin == Some(Twin::NoFlush) {
                     base.durability = Durability::Process;
                 }
-                Some(Options { segment_bytes, limits: Limits::NONE, ..base })
+                Some(Options { segment_bytes, limits: setup.servers.limits, ..base })
             }
         };
         Self {
@@ -73,22 +95,22 @@ impl Store {
             ids: Vec::new(),
             model: BTreeMap::new(),
             acked: BTreeSet::new(),
-            begun: BTreeSet::new(),
+            book: Book::new(setup.servers.retention),
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: Completion::new(Retention::default(), EPOCH, Instant::ZERO),
+            rules: rules(setup.servers.retention, EPOCH, Instant::ZERO),
         }
     }
 
     /// Opens the log and declares the receivers.
-    pub(crate) fn open(&mut self, receivers: &[usize]) -> Result<(), OpenError> {
+    pub(crate) fn open(&mut self, net: &Net, receivers: &[usize]) -> Result<(), OpenError> {
         let Some(options) = self.options else {
             self.ids = (0..receivers.len() as u16).map(ReceiverId).collect();
             return Ok(());
         };
         self.log = None;
-        self.rules = Completion::new(Retention::default(), EPOCH, Instant::ZERO);
+        self.rules = rules(self.book.retention, now_of(net).0, net.now);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -166,6 +188,8 @@ impl Store {
                 Ok(Appended::New) => {
                     truth.i30_store_is_the_model(held.is_none(), key);
                     self.model.insert(key, pending.append.crc);
+                    self.book.touched.insert(key.0, now_of(net));
+                    self.book.lost.remove(&key);
                 }
                 Ok(Appended::Duplicate { crc }) => {
                     truth.i30_store_is_the_model(held == Some(ChunkCrc(*crc)), key);
@@ -173,6 +197,7 @@ impl Store {
                 Err(_) => {}
             }
         }
+        self.check_crowding(truth, results);
         if let (Some(churn), Some(log)) = (&mut self.churn, &self.log) {
             churn.step(log, now_of(net), self.ids.first().copied().unwrap_or_default());
         }
@@ -198,13 +223,18 @@ impl Store {
     }
 
     /// Records a new transaction.
-    pub(crate) fn begin(&mut self, tid: TransactionId) -> Result<(), StoreError> {
+    pub(crate) fn begin(&mut self, net: &Net, tid: TransactionId) -> Result<(), StoreError> {
+        let begun = now_of(net);
         match &self.log {
-            Some(log) => log.begin(tid, &TransactionInfo::default()),
-            None if self.options.is_some() => Err(StoreError::Unavailable),
-            None if self.begun.insert(tid.0) => Ok(()),
-            None => Err(StoreError::AlreadyExists),
+            Some(log) => {
+                log.begin(tid, &TransactionInfo { begun, ..TransactionInfo::default() })?;
+            }
+            None if self.options.is_some() => return Err(StoreError::Unavailable),
+            None if self.book.begun.contains_key(&tid.0) => return Err(StoreError::AlreadyExists),
+            None => {}
         }
+        self.book.begun.insert(tid.0, begun);
+        Ok(())
     }
 
     /// Transactions without a receipt.
@@ -215,30 +245,37 @@ impl Store {
                 let open = list.iter().filter(|t| t.state == State::Open).map(|t| t.tid);
                 open.filter(|tid| !churn::is_churn(*tid)).collect()
             }
-            None => self.begun.iter().copied().map(TransactionId).collect(),
+            None => self.book.begun.keys().copied().map(TransactionId).collect(),
         }
     }
 
     /// Whether a silent transaction seems to be over, as the shipped rules see it.
     pub(crate) fn seems_over(&self, tid: TransactionId) -> bool {
         let found = self.log.as_ref().and_then(|log| log.transaction(tid).ok()?);
-        found.and_then(complete::holding).is_some_and(|held| seems_over(&held))
+        found.and_then(holding).is_some_and(|held| seems_over(&held))
     }
 
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let done = complete::answer(log, &mut self.rules, net.now, now_of(net), asked);
-        done.into_iter().find_map(|done| match done {
+        let wall = now_of(net);
+        let done = drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
+            rules.ask(store, net.now, asked, done);
+        });
+        let answer = done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,
-        })
+        });
+        if let Some(answer) = &answer {
+            self.book.found(asked.seal.tid.0, answer.found, wall);
+        }
+        answer
     }
 
     /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
     /// have other bytes than were sent. What is there is the model from now on.
     pub(crate) fn check_recovery(&mut self, truth: &mut Truth) {
-        let Some(log) = &self.log else { return };
+        let Some(log) = self.log.as_ref().filter(|_| !self.book.is_rotten) else { return };
         let found = contents(log, truth);
         for (key, crc) in &found {
             let before = self.model.get(key);
@@ -271,12 +308,16 @@ impl Store {
         found: &BTreeMap<Key, ChunkCrc>,
         truth: &mut Truth,
     ) {
-        for key in &self.acked {
+        for key in self.acked.iter().filter(|key| !self.book.lost.contains(key)) {
             truth.i05_acked_survives(found.contains_key(key), *key);
         }
         if let Some(churn) = &self.churn {
             churn.check(log, |key| found.contains_key(key), truth);
         }
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.options.is_some()
     }
 
     /// Which chunks of `tid` are held, and how many there are (more, if some are there twice).
@@ -296,7 +337,7 @@ impl Store {
 }
 
 /// Every chunk in the log, with the CRC of the bytes that are read.
-fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
+pub(super) fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
     let mut found = BTreeMap::new();
     let list = log.list().unwrap_or_default();
     for summary in

@@ -12,23 +12,46 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+/// The most `ping` processes at a time: each takes descriptors and memory, and a list may have a
+/// thousand hosts.
+const AT_ONCE: usize = 16;
+
 /// Each echo is a process of its own: one process would send them a second apart, and that is longer
 /// than a short transfer takes.
 pub(super) async fn measure(hosts: &[IpAddr], budget: Duration) -> Vec<Answer> {
+    measure_by(hosts, budget, ping).await
+}
+
+/// The first echoes go to all hosts before the second ones, and with more than [`AT_ONCE`] hosts each
+/// has a part of the budget, so that silent hosts do not keep the others from being asked.
+async fn measure_by<P>(
+    hosts: &[IpAddr],
+    budget: Duration,
+    ping: impl Fn(IpAddr, Instant) -> P,
+) -> Vec<Answer>
+where
+    P: Future<Output = Answer> + Send + 'static,
+{
     let deadline = Instant::now() + budget;
-    let mut running = JoinSet::new();
-    for (at, &host) in hosts.iter().enumerate() {
-        for _ in 0..ECHOES {
-            running.spawn(async move { (at, ping(host, deadline).await) });
-        }
-    }
+    let rounds = u32::try_from(hosts.len().div_ceil(AT_ONCE).max(1)).unwrap_or(u32::MAX);
+    let mut waiting =
+        (0..ECHOES).flat_map(|_| hosts.iter().enumerate()).collect::<Vec<_>>().into_iter();
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); hosts.len()];
     let mut problems = vec!["no answer to ping".to_owned(); hosts.len()];
-    while let Some(finished) = running.join_next().await {
-        match finished {
-            Ok((at, Ok(rtt))) => times[at].push(rtt),
-            Ok((at, Err(problem))) => problems[at] = problem,
-            Err(_) => {}
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < AT_ONCE
+            && Instant::now() < deadline
+            && let Some((at, &host)) = waiting.next()
+        {
+            let answer = ping(host, deadline.min(Instant::now() + budget / rounds));
+            running.spawn(async move { (at, answer.await) });
+        }
+        match running.join_next().await {
+            Some(Ok((at, Ok(rtt)))) => times[at].push(rtt),
+            Some(Ok((at, Err(problem)))) => problems[at] = problem,
+            Some(Err(_)) => {}
+            None => break,
         }
     }
     let mean = |(times, problem): (Vec<Duration>, String)| {
@@ -132,6 +155,35 @@ mod tests {
             "rtt min/avg/max = 1/-5/1 ms",
         ] {
             assert_eq!(micros(output), None, "{output}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn b13_at_most_sixteen_pings_run_at_once_and_silent_hosts_leave_time_for_the_others() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+        let hosts: Vec<IpAddr> = (0..64_u8).map(|n| [10, 0, 0, n].into()).collect();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let ping = |host: IpAddr, deadline: Instant| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            async move {
+                most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+                let rtt = Duration::from_millis(40);
+                // Three in ten answer.
+                let silent = !host.to_string().ends_with(['0', '4', '8']);
+                let until = if silent { deadline } else { Instant::now() + rtt };
+                tokio::time::sleep_until(until).await;
+                now.fetch_sub(1, Relaxed);
+                if silent { Err("no answer to ping".to_owned()) } else { Ok(rtt) }
+            }
+        };
+        let (began, budget) = (Instant::now(), Duration::from_millis(2900));
+        let answers = measure_by(&hosts, budget, ping).await;
+        assert!(Instant::now() - began <= budget + Duration::from_millis(50));
+        assert_eq!(most.load(Relaxed), AT_ONCE);
+        for (host, answer) in hosts.iter().zip(answers) {
+            let silent = !host.to_string().ends_with(['0', '4', '8']);
+            assert_eq!(answer.is_err(), silent, "{host}");
         }
     }
 }

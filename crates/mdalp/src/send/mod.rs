@@ -8,6 +8,7 @@ mod departures;
 mod report;
 mod resume;
 mod transfer;
+mod waiting;
 
 use crate::clock::Clock;
 use crate::error::{Interrupt, SendError};
@@ -17,15 +18,17 @@ use crate::options::Options;
 use crate::payload::Payload;
 use crate::sockets::{Arrival, Inbox, Sockets};
 use choose::Receiver;
+use mdalp_proto::address::{self, Refusal};
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
 use mdalp_proto::wire::list::MOST_ENTRIES;
-use resume::Achieved;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use waiting::Asking;
 
 /// Sends `payload` through the orchestrator at `host` (an address or a name) and `port`.
 ///
@@ -53,6 +56,7 @@ pub async fn send(
         version: env!("CARGO_PKG_VERSION"),
     });
     let result = session.run(host, port, std::pin::pin!(interrupt)).await;
+    session.close_journal(&result);
     let report = session.report(result.err().as_ref());
     session.emit(Kind::End(Box::new(report.clone())));
     report
@@ -76,8 +80,10 @@ struct Session<'a, F> {
     /// Bytes in a full chunk, once that is planned.
     chunk_bytes: u16,
     journal: Option<Journal>,
-    /// What an earlier send achieved, if that was all.
-    achieved: Option<Achieved>,
+    /// How many receivers must have each chunk: as the options say, or the journal.
+    copies: usize,
+    /// What the system says of peers that cannot be reached.
+    trouble: BTreeMap<SocketAddr, io::ErrorKind>,
     inbox: Inbox,
 }
 
@@ -97,7 +103,8 @@ impl<'a, F: FnMut(&Event)> Session<'a, F> {
             named,
             chunk_bytes: 0,
             journal: None,
-            achieved: None,
+            copies: options.transfer.copies,
+            trouble: BTreeMap::new(),
             inbox: Inbox::new(),
         }
     }
@@ -131,15 +138,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         port: u16,
         mut interrupt: Pin<&mut I>,
     ) -> Result<(), SendError> {
+        let whom = [host.to_owned()];
         let orchestrator = tokio::select! {
-            resolved = resolve(host, port) => resolved?,
+            resolved = self.patiently("resolver", &whom, resolve(host, port)) => resolved?,
             signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
         };
         if let Some(saved) = self.saved(&self.named.clone())? {
-            if let Some(verified) = saved.finished {
-                self.note_achieved(&saved, verified);
-                return Ok(());
-            }
             let mut sockets = Sockets::for_peer(orchestrator, self.options.observer.clone())?;
             let now = self.clock.now();
             self.assigned_at = Some(now);
@@ -188,6 +192,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         config.jitter_seed ^= getrandom::u64().unwrap_or(0);
         let mut intent = Intent::new(self.clock.now(), config, OrchestratorAddr(orchestrator));
         let mut datagram = Vec::new();
+        let mut asking = Asking::new(self.clock.now(), orchestrator);
         loop {
             while let Some(to) = intent.poll_transmit(&mut datagram) {
                 self.trace("sent", to, &datagram);
@@ -209,25 +214,44 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                         addr: orchestrator,
                         seconds: config.timeout.as_secs_f64(),
                         intents: intent.counters().intents,
+                        system: said(self.trouble_of(&[orchestrator])),
                     },
                 });
             }
-            let next = intent.poll_timeout().unwrap_or(self.clock.now());
+            let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(asking.wait.due);
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.inbox) => Some(received),
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             let now = self.clock.now();
-            if let Some(Arrival::Datagram(at, from)) = received {
-                let bytes = self.inbox.bytes(at).to_vec();
-                self.trace("received", from, &bytes);
-                intent.handle_datagram(now, from, &bytes);
-            } else {
-                intent.handle_timeout(now);
+            let failed = match received {
+                Some(Arrival::Datagram(at, from)) => {
+                    let bytes = self.inbox.bytes(at).to_vec();
+                    self.trace("received", from, &bytes);
+                    asking.heard(from);
+                    intent.handle_datagram(now, from, &bytes);
+                    continue;
+                }
+                Some(Arrival::Refused(by)) => Some((by, io::ErrorKind::ConnectionRefused)),
+                Some(Arrival::Unreachable(peer, why)) => Some((peer, why)),
+                None => None,
+            };
+            intent.handle_timeout(now);
+            if let Some((peer, why)) = failed {
+                self.note_trouble(peer, why);
+                if asking.failed(now, peer, why) {
+                    return Err(SendError::NotThere { addr: orchestrator });
+                }
             }
+            self.remind_of_orchestrator(&mut asking);
         }
     }
+}
+
+/// What the system says, as the end of a sentence.
+fn said(trouble: Option<String>) -> String {
+    trouble.map_or_else(String::new, |trouble| format!("; the system says: {trouble}"))
 }
 
 /// The orchestrator's address; IPv4 first where a name has both, as classic orchestrators have it.
@@ -238,5 +262,10 @@ async fn resolve(host: &str, port: u16) -> Result<SocketAddr, SendError> {
         tokio::net::lookup_host((bare, port)).await.map_err(failed)?.collect();
     let v4 = found.iter().find(|addr| addr.is_ipv4());
     let none = || failed(io::Error::new(io::ErrorKind::NotFound, "no address"));
-    v4.or(found.first()).copied().ok_or_else(none)
+    let addr = v4.or(found.first()).copied().ok_or_else(none)?;
+    if address::check(addr.ip(), addr.ip(), true) == Err(Refusal::NotUnicast) {
+        let what = "no single host has this address; give the orchestrator's own";
+        return Err(SendError::Usage(format!("orchestrator {host}: {what}")));
+    }
+    Ok(addr)
 }

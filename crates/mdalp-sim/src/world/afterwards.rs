@@ -1,0 +1,109 @@
+//! What becomes of what was stored, when all transfers are over: logs are opened again, disks rot and
+//! are scrubbed, every retention passes, and somebody reads the payloads.
+//!
+//! Not here: what stores do ([`super::keeping`]).
+
+use super::keeping::Seen;
+use super::{End, World};
+use mdalp_proto::ids::TransactionId;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Beyond every patience that a case may have.
+const WAITS: [Duration; 4] =
+    [Duration::from_secs(601), Duration::from_secs(3601), DAY, DAY.saturating_mul(8)];
+/// Each opening may be cut short by a fault that was still to come.
+const OPENINGS: usize = 4;
+
+impl World {
+    /// See the module.
+    pub(crate) fn afterwards(&mut self) {
+        if !self.setup.afterwards || self.truth.violation.is_some() {
+            return;
+        }
+        self.heal();
+        self.open_again();
+        self.rot();
+        self.wait();
+        self.open_again();
+        self.read_all();
+    }
+
+    /// Every server crashes and starts from its disk.
+    fn open_again(&mut self) {
+        let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
+        for server in self.servers.iter_mut().filter(|server| !server.receivers.is_empty()) {
+            if server.up {
+                let power = net.rng.up_to(1) == 0;
+                server.stop(net, power);
+            }
+            for _ in 0..OPENINGS {
+                server.start(net, truth, setup);
+            }
+            truth.check(server.up || server.store.is_rotten(), 6, || {
+                "a log cannot be opened again".to_owned()
+            });
+        }
+    }
+
+    /// Bits flip under the logs, which may be open or shut meanwhile.
+    fn rot(&mut self) {
+        if self.setup.rot == 0 {
+            return;
+        }
+        for server in &mut self.servers {
+            let mut rng = self.net.rng.clone();
+            self.rotted += u64::from(server.store.rot(self.setup.rot, &mut rng));
+            self.net.rng = rng;
+            server.store.check_rotten(&mut self.truth);
+        }
+        if self.net.rng.up_to(1) == 0 {
+            self.open_again();
+        }
+        for server in &mut self.servers {
+            server.store.scrub(&mut self.truth);
+        }
+    }
+
+    /// Time passes, and servers look.
+    fn wait(&mut self) {
+        // A calendar that is set forward makes nothing old.
+        self.look(DAY * 100);
+        self.look(Duration::ZERO);
+        for wait in WAITS {
+            self.net.now = self.net.now + wait;
+            self.truth.now = self.net.now;
+            let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
+            for server in self.servers.iter_mut().filter(|server| server.up) {
+                server.wake(net, truth, setup);
+            }
+            self.look(Duration::ZERO);
+        }
+    }
+
+    /// Every server looks through its store, with its calendar ahead by `leap`.
+    pub(super) fn look(&mut self, leap: Duration) {
+        let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
+        for server in self.servers.iter_mut().filter(|server| server.up) {
+            if !server.process.is_paused() {
+                server.store.set_calendar(leap);
+                server.look(net, truth, setup);
+            }
+        }
+    }
+
+    /// All directories together are the payload, or say what is missing.
+    fn read_all(&mut self) {
+        for client in 0..self.clients.len() {
+            let Some(tid) = self.clients[client].tid else { continue };
+            let mut seen = Seen::default();
+            let stores = || self.servers.iter().map(|server| &server.store);
+            stores().for_each(|store| store.seen_from_outside(TransactionId(tid.0), &mut seen));
+            let lost: usize = stores().map(|store| store.lost_of(tid.0)).sum();
+            let complete = self.clients[client].end == Some(End::Complete);
+            let excused = lost > 0 || seen.is_released || !complete;
+            let released = stores().any(|store| store.released(tid.0));
+            self.truth.i32_i33_reading(client, &seen, excused || released);
+        }
+    }
+}

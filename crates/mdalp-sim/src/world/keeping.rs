@@ -1,0 +1,303 @@
+//! What a server's store does now and then, with a second book of what may go and what was lost.
+//!
+//! The rules that ship decide; this says whether they kept what they must. What is in the book comes
+//! from what was seen to happen, not from the store.
+
+use super::checks::Truth;
+use super::churn;
+use super::net::Net;
+use super::store::{Key, Store, contents, drive, now_of};
+use crate::setup::Twin;
+use mdalp_netem::Rng;
+use mdalp_proto::completion::{Finding, Reason, Retention};
+use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::wire::{ChunkCrc, Statement};
+use mdalp_store::complete::Done;
+use mdalp_store::disk::Disk;
+use mdalp_store::{
+    AppendError, AppendResult, ChunkLog, Damage, Query, Reader, Release, State, Transactions,
+    UnixMillis,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Steps of scrubbing in a row; a store that never ends is stopped here.
+const STEPS: usize = 10_000;
+
+/// What was seen of the transactions in one store, by their ids.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) retention: Retention,
+    /// When the orchestrator of this process began them, and when the last new chunk came, by the
+    /// calendar.
+    pub(super) begun: BTreeMap<u64, UnixMillis>,
+    pub(super) touched: BTreeMap<u64, UnixMillis>,
+    stated: BTreeSet<u64>,
+    closed: BTreeMap<u64, UnixMillis>,
+    /// Chunks that were struck out as damaged and did not come again.
+    pub(super) lost: BTreeSet<Key>,
+    /// Something on the disk is damaged, and nobody has looked yet.
+    pub(super) is_rotten: bool,
+    /// Records may be lost that are no chunks: what this book says of them does not bind the store.
+    is_damaged: bool,
+    /// How far the calendar is ahead, in milliseconds.
+    pub(super) leap: u64,
+    gone: BTreeSet<u64>,
+    pub(super) crowded: u64,
+    pub(super) struck: u64,
+}
+
+impl Book {
+    pub(super) fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            begun: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            stated: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            is_rotten: false,
+            is_damaged: false,
+            leap: 0,
+            gone: BTreeSet::new(),
+            crowded: 0,
+            struck: 0,
+        }
+    }
+
+    /// A question of `tid` has left something on record.
+    pub(super) fn found(&mut self, tid: u64, found: Finding, now: UnixMillis) {
+        match found {
+            Finding::Closed { .. } => {
+                self.closed.insert(tid, now);
+                self.stated.insert(tid);
+            }
+            Finding::Recorded => {
+                self.stated.insert(tid);
+            }
+            Finding::Nothing => {}
+        }
+    }
+
+    /// Whether the operator's settings let `tid` go, of which these chunks are held.
+    fn may_go(&self, tid: u64, why: Reason, seqs: &[u64], now: UnixMillis) -> bool {
+        let passed = |since: Option<&UnixMillis>, patience: Option<std::time::Duration>| {
+            let Some((since, patience)) = since.zip(patience) else { return false };
+            u128::from(now.0.saturating_sub(since.0)) >= patience.as_millis()
+        };
+        let since = self.touched.get(&tid).or(self.begun.get(&tid));
+        let has_gaps = seqs.iter().enumerate().any(|(at, &seq)| at as u64 != seq);
+        let announced = self.begun.contains_key(&tid);
+        match why {
+            Reason::Removed => passed(self.closed.get(&tid), self.retention.complete),
+            Reason::Expired if announced && seqs.is_empty() => {
+                !self.stated.contains(&tid) && passed(since, Some(self.retention.unclaimed))
+            }
+            Reason::Expired if announced => has_gaps && passed(since, self.retention.assigned),
+            Reason::Expired => {
+                !self.stated.contains(&tid) && passed(since, self.retention.unannounced)
+            }
+        }
+    }
+}
+
+impl Store {
+    fn wall(&self, net: &Net) -> UnixMillis {
+        UnixMillis(now_of(net).0 + self.book.leap)
+    }
+
+    /// Releases what is kept no longer, gives space back, and scrubs.
+    pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) {
+        let (wall, twin) = (self.wall(net), self.twin);
+        let Some(log) = &self.log else { return };
+        let done = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
+            rules.sweep(store, net.now, wall, done);
+        });
+        for done in done {
+            let Done::Released(tid, why) = done else { continue };
+            if let Some(churn) = self.churn.as_mut().filter(|_| churn::is_churn(tid)) {
+                churn.expired(tid.0);
+                truth.i31_kept(self.book.retention.unannounced.is_some(), (tid.0, 0));
+                continue;
+            }
+            let held = self.model.range((tid.0, 0)..=(tid.0, u64::MAX));
+            let seqs: Vec<_> = held.map(|(&(_, seq), _)| seq).collect();
+            let may_go = self.book.may_go(tid.0, why, &seqs, now_of(net));
+            truth.i31_kept(may_go || self.book.is_damaged, (tid.0, 0));
+            self.forget(tid.0);
+            self.book.gone.insert(tid.0);
+        }
+        let Some(log) = &self.log else { return };
+        while log.reclaim() == Ok(true) {}
+        self.scrub(truth);
+    }
+
+    /// What was released need not be there any more.
+    fn forget(&mut self, tid: u64) {
+        self.model.retain(|key, _| key.0 != tid);
+        self.acked.retain(|key| key.0 != tid);
+        self.book.lost.retain(|key| key.0 != tid);
+    }
+
+    /// What crowding was answered with: nothing that is held may have gone for it.
+    pub(super) fn check_crowding(&mut self, truth: &mut Truth, results: &[AppendResult]) {
+        let crowded = results.iter().filter(|result| **result == Err(AppendError::Crowded)).count();
+        let Some(log) = self.log.as_ref().filter(|_| crowded > 0) else { return };
+        self.book.crowded += crowded as u64;
+        if self.twin == Some(Twin::CrowdingDeletes) {
+            let unfinished = log.unfinished().unwrap_or_default();
+            let old = unfinished.iter().filter(|one| !churn::is_churn(one.tid));
+            if let Some(oldest) = old.min_by_key(|one| one.last_append) {
+                let _ = log.release(oldest.tid, Release::Expired);
+            }
+        }
+        // The clients' alone: of those of strangers there are many, and they are counted in the end.
+        for tid in truth.clients.iter().filter_map(|client| client.tid).collect::<Vec<_>>() {
+            let mut acked = self.acked.range((tid, 0)..=(tid, u64::MAX)).peekable();
+            if acked.peek().is_none() {
+                continue;
+            }
+            let found = log.transaction(TransactionId(tid)).ok().flatten();
+            let held = found.filter(|one| !matches!(one.state, State::Expired | State::Removed));
+            for key in acked {
+                let there = held.as_ref().is_some_and(|held| held.ranges.contains(key.1));
+                truth.i35_crowding_deletes_nothing(there, *key);
+            }
+        }
+    }
+
+    /// Flips bits anywhere on the disk; how many.
+    pub(super) fn rot(&mut self, bits: u8, rng: &mut Rng) -> u8 {
+        let files = self.disk.list().unwrap_or_default();
+        let written: Vec<_> =
+            files.into_iter().map(|file| (file, self.disk.written(file))).collect();
+        let all: u64 = written.iter().map(|(_, bytes)| bytes * 8).sum();
+        if all == 0 || self.log.is_none() {
+            return 0;
+        }
+        for _ in 0..bits {
+            let mut bit = rng.up_to(all - 1);
+            for &(file, bytes) in &written {
+                if bit < bytes * 8 {
+                    self.disk.flip_bit(file, bit);
+                    break;
+                }
+                bit -= bytes * 8;
+            }
+        }
+        self.book.is_rotten = true;
+        bits
+    }
+
+    /// Before anybody has looked: whatever is read is what was stored.
+    pub(super) fn check_rotten(&self, truth: &mut Truth) {
+        let Some(log) = &self.log else { return };
+        let tids: BTreeSet<_> = self.model.keys().map(|key| key.0).collect();
+        for tid in tids.into_iter().map(TransactionId) {
+            let _ = log.read(tid, SequenceNumber(0), &mut |seq, data| {
+                let (key, crc) = ((tid.0, seq.0), ChunkCrc::of(tid, seq, data));
+                let known = self.model.get(&key).is_none_or(|known| *known == crc);
+                truth.i31_no_wrong_bytes(known, key);
+                ControlFlow::Continue(())
+            });
+        }
+    }
+
+    /// Looks at every byte. What is not there any more must be named as damaged.
+    pub(super) fn scrub(&mut self, truth: &mut Truth) {
+        let Some(log) = &self.log else { return };
+        let mut damage = Vec::new();
+        for _ in 0..STEPS {
+            let Ok(found) = log.maintain() else { break };
+            damage.extend(found.damage);
+            if !found.more {
+                break;
+            }
+        }
+        if !self.book.is_rotten {
+            return;
+        }
+        damage.extend(log.recovery().damage.iter().copied());
+        damage.extend(log.verify().unwrap_or_default());
+        let torn = !log.recovery().torn.is_empty();
+        let found = contents(log, truth);
+        let churn = self.churn.iter_mut().flat_map(|one| one.struck_out(|k| found.contains_key(k)));
+        let gone = self.model.keys().filter(|key| !found.contains_key(key)).copied();
+        let gone: BTreeSet<_> = gone.chain(churn).collect();
+        // The last record of the segment being written is struck out without a word.
+        let mut silent = 1;
+        for key in gone {
+            self.book.struck += 1;
+            if !torn && !explains(&damage, key) {
+                truth.i31_kept(silent > 0, key);
+                silent = 0;
+            }
+        }
+        for (key, crc) in &found {
+            let known = self.model.get(key).is_none_or(|known| known == crc);
+            truth.i31_no_wrong_bytes(known, *key);
+        }
+        let lost = self.acked.iter().filter(|key| !found.contains_key(key));
+        self.book.lost.extend(lost);
+        self.model = found;
+        self.book.is_rotten = false;
+        self.book.is_damaged |= torn || !damage.is_empty();
+    }
+
+    pub(super) fn is_rotten(&self) -> bool {
+        self.book.is_rotten
+    }
+
+    /// Sets the calendar ahead.
+    pub(super) fn set_calendar(&mut self, leap: std::time::Duration) {
+        self.book.leap = leap.as_millis() as u64;
+    }
+
+    /// Whether `tid` was let go.
+    pub(super) fn released(&self, tid: u64) -> bool {
+        self.book.gone.contains(&tid)
+    }
+
+    /// How many acknowledged chunks of `tid` are damaged and did not come again.
+    pub(super) fn lost_of(&self, tid: u64) -> usize {
+        self.book.lost.range((tid, 0)..=(tid, u64::MAX)).count()
+    }
+
+    /// What somebody else finds who opens the directory: the chunks of `tid`, what is on record of the
+    /// whole, and whether it was released.
+    pub(super) fn seen_from_outside(&self, tid: TransactionId, all: &mut Seen) {
+        if !self.has_log() {
+            return;
+        }
+        let Ok(reader) = Reader::open(&self.disk) else { return };
+        let Ok(Some(summary)) = reader.transaction(tid) else { return };
+        all.is_released |= matches!(summary.state, State::Expired | State::Removed);
+        let receipt = summary.receipt.map(|receipt| Statement {
+            chunks: receipt.chunks,
+            bytes: receipt.bytes,
+            blake3: receipt.blake3,
+        });
+        all.statements.extend(summary.statement.into_iter().chain(receipt));
+        let _ = reader.read(tid, SequenceNumber(0), &mut |seq, data| {
+            let before = all.chunks.insert(seq.0, data.to_vec());
+            all.contradictions += u64::from(before.is_some_and(|before| before != data));
+            ControlFlow::Continue(())
+        });
+    }
+}
+
+/// Whether a chunk that is gone is in a place that is reported.
+fn explains(damage: &[Damage], (tid, seq): Key) -> bool {
+    let chunk = Some((TransactionId(tid), SequenceNumber(seq)));
+    damage.iter().any(|one| one.chunk.is_none() || one.chunk == chunk)
+}
+
+/// What is seen of one transaction in several directories.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) chunks: BTreeMap<u64, Vec<u8>>,
+    pub(super) statements: Vec<Statement>,
+    pub(super) is_released: bool,
+    /// Chunks of which two stores have different bytes.
+    pub(super) contradictions: u64,
+}
