@@ -3,6 +3,8 @@
 //! Turns options into [`mdalp::Options`], and events into what the user asked to see. The sending
 //! itself is the library's.
 
+mod going_on;
+
 use crate::capture::CaptureArgs;
 use crate::console;
 use crate::exit::{Exit, Outcome};
@@ -227,6 +229,11 @@ impl Args {
         // A read of standard input or a name look-up that was interrupted is not waited for.
         runtime.shutdown_background();
         views.finish(&report)?;
+        going_on::note(
+            &report,
+            std::env::args_os(),
+            !self.proof.no_journal && self.file != Path::new("-"),
+        );
         Ok(ExitCode::from(report.exit_code))
     }
 

@@ -4,7 +4,7 @@
 //! hashing a payload takes long; the simulator drives it in virtual time. Decides nothing.
 
 use mdalp_proto::completion::{
-    Action, Answer, Candidate, Completion, Finding, Hashed, Holding, OnRecord, Reason, Scope,
+    Action, Answer, Candidate, Completion, Due, Finding, Hashed, Holding, OnRecord, Reason, Scope,
     Standing, Written,
 };
 use mdalp_proto::ids::TransactionId;
@@ -112,6 +112,11 @@ impl Steps {
         }
     }
 
+    /// Takes that chunks of `tid` were found damaged: what it was found to be holds no longer.
+    pub fn handle_damage(&mut self, tid: TransactionId) {
+        self.rules.handle_damage(tid);
+    }
+
     /// Lists what may be kept no longer; later steps release it. Does nothing while an earlier sweep is
     /// under way, and lists nothing while the calendar is not trusted.
     pub fn sweep(
@@ -164,12 +169,12 @@ impl Steps {
             }
             Action::Release(which) => {
                 let mut released = Vec::new();
-                for (tid, why) in which {
+                for Due { tid, why, chunks } in which {
                     let release = match why {
                         Reason::Expired => Release::Expired,
                         Reason::Removed => Release::Removed,
                     };
-                    if store.release(tid, release).is_ok() {
+                    if store.release_unchanged(tid, release, chunks).is_ok() {
                         released.push(tid);
                         done.push(Done::Released(tid, why));
                     }

@@ -261,11 +261,16 @@ fn statements<H: Harness>(harness: &mut H) {
 fn released_transactions<H: Harness>(harness: &mut H) {
     let store = harness.create();
     assert_eq!(put(&store, TID, 0, b"data"), Ok(Appended::New));
+    for chunks in [0, 2] {
+        let since = store.release_unchanged(TID, Release::Expired, chunks);
+        assert_eq!(since, Err(StoreError::Outdated), "a chunk came since it was decided");
+    }
     assert_eq!(
         store.release(TransactionId(8), Release::Expired),
         Err(StoreError::UnknownTransaction)
     );
-    assert_eq!(store.release(TID, Release::Expired), Ok(()));
+    assert_eq!(store.release_unchanged(TID, Release::Expired, 1), Ok(()));
+    assert_eq!(store.release_unchanged(TID, Release::Expired, 0), Ok(()), "it is gone already");
     assert_eq!(store.release(TID, Release::Removed), Ok(()));
     assert_eq!(put(&store, TID, 0, b"data"), Err(AppendError::Released));
     assert_eq!(store.close(TID, &Receipt::default()), Err(StoreError::Released));

@@ -338,7 +338,16 @@ impl<D: Disk> Transactions for SegmentLog<D> {
     }
 
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
-        self.record_release(tid, why)
+        self.record_release(tid, why, None)
+    }
+
+    fn release_unchanged(
+        &self,
+        tid: TransactionId,
+        why: Release,
+        chunks: u64,
+    ) -> Result<(), StoreError> {
+        self.record_release(tid, why, Some(chunks))
     }
 
     fn reclaim(&self) -> Result<bool, StoreError> {

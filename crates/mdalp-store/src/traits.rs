@@ -74,6 +74,14 @@ pub trait Transactions: Send + Sync {
     /// Records that the chunks of `tid` need not be kept. Again is no error.
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError>;
 
+    /// The same, unless other than so many chunks are held: then [`StoreError::Outdated`]. What was decided by an older state must not delete what came since.
+    fn release_unchanged(
+        &self,
+        tid: TransactionId,
+        why: Release,
+        chunks: u64,
+    ) -> Result<(), StoreError>;
+
     /// Gives some of the space of released transactions back, and says whether there may be more. For
     /// a thread of its own, again and again after a round of releases: appending goes on meanwhile.
     /// [`StoreError::Io`] and [`StoreError::Damaged`] are told once for what they befall; the rest may be

@@ -269,6 +269,9 @@ pub struct Report {
     pub receivers: Vec<ReceiverReport>,
     /// Datagrams that were received and did not count, by reason.
     pub ignored: IgnoredReport,
+    /// The journal that the send can go on with ([`Options::resume`](crate::Options::resume)); absent
+    /// where nothing is left to do, or nothing to go on with.
+    pub journal: Option<String>,
 }
 
 impl Report {
@@ -288,6 +291,7 @@ impl Report {
             elapsed_s: 0.0,
             receivers: Vec::new(),
             ignored: IgnoredReport::default(),
+            journal: None,
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Text lines, each with a CRC-32C of its own: a torn or damaged line is a line that is not there,
 //! and at worst a chunk is sent twice. Acks are written before the next chunk leaves, so that
 //! kill -9 loses none; power loss may lose the last second's. A journal that holds no more than that
-//! is not flushed at all: a small payload would wait longer for the disk than for the network. Does
-//! not decide whether to resume.
+//! is not flushed at all, and none is flushed by the thread that sends: acks and timers would wait for
+//! the disk. A journal goes when its send is done. Does not decide whether to resume.
 
 use mdalp_proto::ids::SequenceNumber;
 use mdalp_proto::ranges::RangeSet;
@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The first line of every journal; the number is that of the format.
@@ -54,11 +55,9 @@ pub(crate) struct Saved {
     pub(crate) header: Header,
     /// The chunks that each receiver acknowledged.
     pub(crate) acked: Vec<RangeSet>,
-    /// Whether it was complete, and then whether it was verified.
-    pub(crate) finished: Option<bool>,
 }
 
-/// A journal that is being written.
+/// A journal that is being written. What is dropped without [`Journal::remove`] stays on disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -66,9 +65,17 @@ pub(crate) struct Journal {
     saved: Saved,
     lines: String,
     grown: usize,
-    /// Since when there is something to lose; `None` if there was from the beginning.
-    young_since: Option<Instant>,
+    rewriting: Option<Rewriting>,
+    syncing: Option<JoinHandle<io::Result<()>>>,
     synced: Instant,
+}
+
+/// The same journal, with its acks in ranges, on its way to the disk.
+#[derive(Debug)]
+struct Rewriting {
+    done: JoinHandle<io::Result<File>>,
+    /// What was noted meanwhile.
+    since: String,
 }
 
 /// Where the journal of a payload is kept by default: a hidden file beside it. `None` if the path has
@@ -79,7 +86,8 @@ pub fn path_beside(payload: &Path) -> Option<PathBuf> {
 }
 
 /// Reads a journal; `None` if there is none, or no more of it than a power cut leaves of one that was
-/// not flushed: nothing, a part of its head, or zeros.
+/// not flushed: nothing, a part of its head, or zeros. One that says that its send was done counts as
+/// none too: earlier versions left such behind.
 ///
 /// # Errors
 /// If it cannot be read, or its head is damaged or of another version.
@@ -101,21 +109,17 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Saved>> {
     let header = lines.next().and_then(|line| serde_json::from_str(line).ok());
     let header: Header = header.ok_or_else(|| bad("its head is damaged"))?;
     let mut acked = vec![RangeSet::new(); header.receivers.len()];
-    let mut finished = None;
     for line in lines {
-        match line {
-            "verified" => finished = Some(true),
-            "complete" => finished = Some(false),
-            line => {
-                if let Some((lane, first, last)) = parse_ack(line)
-                    && let Some(set) = acked.get_mut(lane)
-                {
-                    set.insert_range(first..=last);
-                }
-            }
+        if matches!(line, "verified" | "complete") {
+            return Ok(None);
+        }
+        if let Some((lane, first, last)) = parse_ack(line)
+            && let Some(set) = acked.get_mut(lane)
+        {
+            set.insert_range(first..=last);
         }
     }
-    Ok(Some(Saved { header, acked, finished }))
+    Ok(Some(Saved { header, acked }))
 }
 
 fn is_torn(text: &[u8]) -> bool {
@@ -144,33 +148,36 @@ fn push_line(lines: &mut String, text: &str) {
 }
 
 impl Journal {
-    /// Begins a journal at `path`, in place of any that is there.
+    /// Begins a journal of `header` at `path`, in place of any that is there.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) fn create(path: PathBuf, saved: Saved) -> io::Result<Self> {
-        let now = Instant::now();
-        let fresh = saved.acked.iter().all(RangeSet::is_empty);
-        let file = write_whole(&path, &saved, !fresh)?;
-        let young_since = fresh.then_some(now);
-        Ok(Self { path, file, saved, lines: String::new(), grown: 0, young_since, synced: now })
+    pub(crate) fn create(path: PathBuf, header: Header) -> io::Result<Self> {
+        let acked = vec![RangeSet::new(); header.receivers.len()];
+        let saved = Saved { header, acked };
+        let mut file = open_new(&path)?;
+        file.write_all(whole(&saved)?.as_bytes())?;
+        std::fs::rename(new_name(&path), &path)?;
+        Ok(Self::over(path, file, saved))
     }
 
-    /// Whether it holds more at `now` than a power cut may cost.
-    fn is_precious(&self, now: Instant) -> bool {
-        self.young_since.is_none_or(|since| now - since >= SYNC_EVERY)
+    /// Goes on with the journal at `path`, which says `saved`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn go_on(path: PathBuf, saved: Saved) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).open(&path)?;
+        // A last line that was cut must not spoil the next one.
+        file.write_all(b"\n")?;
+        let grown = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut journal = Self::over(path, file, saved);
+        journal.grown = grown;
+        Ok(journal)
     }
 
-    /// Writes all of it anew.
-    fn rewrite(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        let flush = self.is_precious(now);
-        self.file = write_whole(&self.path, &self.saved, flush)?;
-        self.grown = 0;
-        if flush {
-            self.synced = now;
-        }
-        Ok(())
+    fn over(path: PathBuf, file: File, saved: Saved) -> Self {
+        let (lines, synced) = (String::new(), Instant::now());
+        Self { path, file, saved, lines, grown: 0, rewriting: None, syncing: None, synced }
     }
 
     /// Notes an ack; [`Journal::flush`] writes it.
@@ -181,7 +188,7 @@ impl Journal {
         }
     }
 
-    /// Writes what was noted.
+    /// Writes what was noted, without waiting for the disk.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -190,33 +197,78 @@ impl Journal {
             return Ok(());
         }
         self.file.write_all(self.lines.as_bytes())?;
-        self.grown += self.lines.len();
+        self.grown = self.grown.saturating_add(self.lines.len());
+        if let Some(rewriting) = &mut self.rewriting {
+            rewriting.since.push_str(&self.lines);
+        }
         self.lines.clear();
-        if self.grown > COMPACT_AFTER {
-            self.rewrite()?;
-        } else if self.synced.elapsed() >= SYNC_EVERY {
+        if let Some(rewriting) = self.rewriting.take_if(|rewriting| rewriting.done.is_finished()) {
+            self.put_in_place(rewriting)?;
+        } else if self.grown > COMPACT_AFTER && self.rewriting.is_none() {
+            self.rewriting = Some(self.rewrite()?);
+        }
+        let idle = self.syncing.as_ref().is_none_or(JoinHandle::is_finished);
+        if idle && self.synced.elapsed() >= SYNC_EVERY {
             self.synced = Instant::now();
             let file = self.file.try_clone()?;
-            // On a thread of its own: a slow disk must not delay acks. A failure shows in the next
-            // write at the latest, and costs at worst chunks that are sent again.
-            drop(tokio::task::spawn_blocking(move || file.sync_data()));
+            // A failure shows in the next write at the latest, and costs at worst chunks that are sent
+            // again.
+            self.syncing = Some(in_background(move || file.sync_data())?);
         }
         Ok(())
     }
 
-    /// Notes that all is acknowledged.
+    /// Writes all of it anew beside it, on a thread of its own, durably: only then may it take the place
+    /// of what is there.
+    fn rewrite(&self) -> io::Result<Rewriting> {
+        let (mut file, saved) = (open_new(&self.path)?, self.saved.clone());
+        let done = in_background(move || {
+            file.write_all(whole(&saved)?.as_bytes())?;
+            file.sync_data()?;
+            Ok(file)
+        })?;
+        Ok(Rewriting { done, since: String::new() })
+    }
+
+    fn put_in_place(&mut self, rewriting: Rewriting) -> io::Result<()> {
+        let panicked = |_| io::Error::other("writing it anew failed");
+        let mut file = rewriting.done.join().map_err(panicked)??;
+        file.write_all(rewriting.since.as_bytes())?;
+        std::fs::rename(new_name(&self.path), &self.path)?;
+        (self.file, self.grown) = (file, rewriting.since.len());
+        Ok(())
+    }
+
+    /// Removes it: there is nothing left to go on with.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(crate) fn finish(&mut self, verified: bool) -> io::Result<()> {
-        self.saved.finished = Some(verified);
-        self.rewrite()
+    /// If it cannot be removed.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-/// Writes a journal to a temporary file and puts it in place, so that there is always a whole one; after
-/// a power cut only if it was flushed.
-fn write_whole(path: &Path, saved: &Saved, flush: bool) -> io::Result<File> {
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.rewriting.is_some() {
+            // Whatever becomes of it, the one in place says the same.
+            let _ = std::fs::remove_file(new_name(&self.path));
+        }
+    }
+}
+
+fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<JoinHandle<io::Result<T>>> {
+    std::thread::Builder::new().name("journal".to_owned()).spawn(work)
+}
+
+/// The text of a journal that says `saved`.
+fn whole(saved: &Saved) -> io::Result<String> {
     let mut lines = String::new();
     push_line(&mut lines, MAGIC);
     push_line(&mut lines, &serde_json::to_string(&saved.header)?);
@@ -225,25 +277,23 @@ fn write_whole(path: &Path, saved: &Saved, flush: bool) -> io::Result<File> {
             push_line(&mut lines, &format!("ack {lane} {}-{}", range.start(), range.end()));
         }
     }
-    match saved.finished {
-        Some(true) => push_line(&mut lines, "verified"),
-        Some(false) => push_line(&mut lines, "complete"),
-        None => {}
-    }
+    Ok(lines)
+}
+
+/// Where a journal is written before it is put in place, so that there is always a whole one; after a
+/// power cut only if it was flushed.
+fn new_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    let temporary = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(lines.as_bytes())?;
-    if flush {
-        file.sync_data()?;
-    }
-    std::fs::rename(&temporary, path)?;
-    Ok(file)
+    options.open(new_name(path))
 }
 
 #[cfg(test)]
@@ -269,14 +319,14 @@ mod tests {
             began: 1,
             receivers: vec![receiver.clone(), receiver],
         };
-        Saved { header, acked: vec![RangeSet::new(); 2], finished: None }
+        Saved { header, acked: vec![RangeSet::new(); 2] }
     }
 
     /// A journal of a few acks, and its bytes.
     fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
-        let mut journal = Journal::create(path.clone(), saved()).unwrap();
+        let mut journal = Journal::create(path.clone(), saved().header).unwrap();
         for seq in [0, 1, 2, 60, 61] {
             journal.note(usize::from(seq > 50), SequenceNumber(seq));
         }
@@ -291,17 +341,60 @@ mod tests {
         let loaded = load(&path).unwrap().unwrap();
         assert_eq!(loaded.header, saved().header);
         let acked: Vec<String> = loaded.acked.iter().map(ToString::to_string).collect();
-        assert_eq!((acked, loaded.finished), (vec!["0-2".into(), "60-61".into()], None));
+        assert_eq!(acked, ["0-2", "60-61"]);
         assert!(load(&path.with_file_name("none")).unwrap().is_none());
     }
 
     #[test]
-    fn a_finished_journal_says_so_and_is_one_range_long() {
-        let (_dir, path, _) = written();
-        let mut journal = Journal::create(path.clone(), load(&path).unwrap().unwrap()).unwrap();
-        journal.finish(true).unwrap();
-        assert_eq!(load(&path).unwrap().unwrap().finished, Some(true));
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
+    fn t9_a_journal_goes_when_its_send_is_done_and_one_of_an_earlier_version_counts_as_none() {
+        let (dir, path, bytes) = written();
+        Journal::go_on(path.clone(), load(&path).unwrap().unwrap()).unwrap().remove().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        for word in ["verified", "complete"] {
+            let mut text = String::from_utf8(bytes.clone()).unwrap();
+            push_line(&mut text, word);
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(load(&path).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_in_a_line_is_gone_on_with_and_loses_no_later_one() {
+        let (_dir, path, bytes) = written();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let mut journal = Journal::go_on(path.clone(), load(&path).unwrap().unwrap()).unwrap();
+        journal.note(1, SequenceNumber(70));
+        journal.flush().unwrap();
+        assert_eq!(load(&path).unwrap().unwrap().acked[1].to_string(), "60,70");
+    }
+
+    #[test]
+    fn b12_a_long_journal_is_written_anew_beside_the_loop_and_loses_nothing_on_the_way() {
+        let (dir, path, _) = written();
+        let mut journal = Journal::go_on(path.clone(), load(&path).unwrap().unwrap()).unwrap();
+        let mut seq = 100;
+        let mut grow = |journal: &mut Journal| {
+            journal.note(0, SequenceNumber(seq));
+            journal.flush().unwrap();
+            let loaded = load(&path).unwrap().unwrap();
+            assert_eq!((loaded.acked[0].len(), loaded.acked[0].contains(seq)), (seq - 96, true));
+            seq += 1;
+        };
+        journal.grown = COMPACT_AFTER;
+        grow(&mut journal);
+        assert!(journal.rewriting.is_some(), "it is written by somebody else");
+        grow(&mut journal);
+        while journal.rewriting.is_some() {
+            grow(&mut journal);
+        }
+        grow(&mut journal);
+        assert!(journal.grown < COMPACT_AFTER);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("ack 0 0-2 "), "in ranges: {text}");
+        journal.grown = COMPACT_AFTER;
+        grow(&mut journal);
+        drop(journal);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]
@@ -343,18 +436,6 @@ mod tests {
             "60",
             "its end alone is lost"
         );
-    }
-
-    #[test]
-    fn only_a_journal_that_holds_more_than_a_second_is_flushed_when_it_is_written_whole() {
-        let (_dir, path, _) = written();
-        let new = Journal::create(path.clone(), saved()).unwrap();
-        let began = new.young_since.unwrap();
-        assert!(!new.is_precious(began) && new.is_precious(began + SYNC_EVERY));
-        let mut acked = vec![RangeSet::new(); 2];
-        acked[1].insert(60);
-        let resumed = Journal::create(path, Saved { acked, ..saved() }).unwrap();
-        assert!(resumed.is_precious(resumed.synced), "what an earlier send achieved is not risked");
     }
 
     proptest! {

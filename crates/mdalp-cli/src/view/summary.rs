@@ -24,12 +24,6 @@ fn headline(report: &Report, tid: u64) -> String {
         return format!("dry run: nothing was sent (transaction {tid} is left unused)");
     }
     let verified = if report.verified { "verified" } else { "unverified" };
-    if report.reason == Reason::Complete && report.receivers.is_empty() {
-        let bytes = text::count(report.bytes, "byte");
-        return format!(
-            "nothing to do: {bytes} sent before, complete, {verified} (transaction {tid})"
-        );
-    }
     if report.reason != Reason::Complete {
         return format!(
             "{} of {} bytes, {} of {} chunks in {elapsed}, not complete (transaction {tid})",

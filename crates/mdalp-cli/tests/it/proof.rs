@@ -1,6 +1,10 @@
 //! Receipts, verification, and going on after an end.
 
-use crate::support::{Net, Watched, json_lines, mdalp, payload, run, text};
+use crate::support::{
+    Net, Watched, json_lines, mdalp, payload, run, run_with_input, send_signal, text,
+};
+use rustix::process::Signal;
+use std::process::Command;
 
 #[test]
 fn our_own_servers_confirm_the_payload_and_the_receipt_can_be_checked() {
@@ -58,48 +62,100 @@ fn f21_a_killed_client_goes_on_where_it_was() {
     assert!(sent - end["total_chunks"].as_u64().unwrap().saturating_sub(before) < 50, "{end}");
     assert_eq!(net.get(end["tid"].as_u64().unwrap()), bytes);
 
+    assert!(
+        !mdalp::journal_beside(file.as_ref()).unwrap().exists(),
+        "nothing is left to go on with"
+    );
     let third = run(&mut net.client(&file, &["--resume"]));
     assert_eq!(third.status.code(), Some(0));
-    assert!(text(&third.stderr).contains("nothing to do: 20000 bytes sent before"));
+    assert!(text(&third.stderr).contains("there is no journal at"), "{}", text(&third.stderr));
 }
 
-#[test]
-fn f21_a_changed_file_is_sent_anew_with_resume_only_if_the_earlier_send_was_finished() {
-    let net = Net::new();
-    let _server = net.serve(&["--classic"]);
-    let file = net.file("payload", &payload(500));
-    assert_eq!(run(&mut net.client(&file, &[])).status.code(), Some(0));
-    let changed = payload(20_000);
-    std::fs::write(&file, &changed).unwrap();
-    let sent = run(&mut net.client(&file, &["--resume", "--json"]));
-    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
-    assert!(text(&sent.stdout).contains("has changed since it was sent, and is sent anew"));
-    let tid = json_lines(&sent.stdout).last().unwrap()["tid"].as_u64().unwrap();
-    assert_eq!(net.get(tid), changed);
-
-    let mut client = Watched::start(&mut net.client(&file, &["-vv", "--latencies", "1,1,1"]));
+/// A send of `file` that was killed after sixty acks.
+fn cut_off(net: &Net, file: &str, extra: &[&str]) {
+    let mut client = net.client(file, &["-vv", "--latencies", "1,1,1"]);
+    let mut client = Watched::start(client.args(extra));
     for _ in 0..60 {
         client.wait_for(|event| event["type"] == "datagram" && event["direction"] == "received");
     }
     client.kill();
-    std::fs::write(&file, b"changed again").unwrap();
+}
+
+#[test]
+fn b10_t14_copies_survive_resume() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let file = net.file("payload", &payload(20_000));
+    cut_off(&net, &file, &["--copies", "2"]);
+    let sent = run(&mut net.client(&file, &["--resume", "--json"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let end = json_lines(&sent.stdout).pop().unwrap();
+    let shown =
+        run(&mut mdalp(&["show", &end["tid"].to_string(), "--json", "--data", &net.data()]));
+    let taken: u64 = end["receivers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|receiver| receiver["ranges"].as_str().unwrap().split(','))
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            last.parse::<u64>().unwrap() - first.parse::<u64>().unwrap() + 1
+        })
+        .sum();
+    assert_eq!(taken, 2 * end["total_chunks"].as_u64().unwrap(), "{end} {}", text(&shown.stdout));
+}
+
+#[test]
+fn t9_an_interrupted_send_says_with_which_command_it_goes_on() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let file = net.file("payload", &payload(20_000));
+    let mut client = Watched::start(&mut net.client(&file, &["-vv", "--latencies", "1,1,1"]));
+    for _ in 0..60 {
+        client.wait_for(|event| event["type"] == "datagram" && event["direction"] == "received");
+    }
+    send_signal(&client.child, Signal::INT);
+    let (status, events, stderr) = client.finish();
+    assert_eq!(status.code(), Some(130));
+    let journal = events.last().unwrap()["journal"].as_str().unwrap();
+    assert_eq!(journal, mdalp::journal_beside(file.as_ref()).unwrap().to_str().unwrap());
+    let command = stderr.lines().find_map(|line| line.strip_prefix("to go on where it was: "));
+    let command = command.unwrap_or_else(|| panic!("{stderr}"));
+    assert!(stderr.contains(journal), "{stderr}");
+    let resumed = run(Command::new("sh").args(["-c", command]).env("MDALP_PROBE", "none"));
+    assert_eq!(resumed.status.code(), Some(0), "{}", text(&resumed.stderr));
+    assert_eq!(json_lines(&resumed.stdout).iter().filter(|e| e["type"] == "resume").count(), 1);
+    assert!(!std::path::Path::new(journal).exists());
+}
+
+#[test]
+fn f21_a_changed_file_is_not_gone_on_with() {
+    let net = Net::new();
+    let _server = net.serve(&["--classic"]);
+    let file = net.file("payload", &payload(20_000));
+    cut_off(&net, &file, &[]);
+    std::fs::write(&file, b"changed").unwrap();
     let refused = run(&mut net.client(&file, &["--resume"]));
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     assert!(text(&refused.stderr).contains("the payload has changed since"));
 }
 
 #[test]
-fn f21_resume_takes_a_journal_that_a_power_cut_emptied_for_none() {
+fn t29_resume_with_nothing_to_go_on_with_says_so_and_sends() {
     let net = Net::new();
     let _server = net.serve(&[]);
     let file = net.file("payload", &payload(500));
     let journal = mdalp::journal_beside(file.as_ref()).unwrap();
+    // What a power cut leaves of a journal counts as none.
     std::fs::write(&journal, b"").unwrap();
-    let sent = run(&mut net.client(&file, &["--resume", "--json"]));
+    let sent = run(&mut net.client(&file, &["--resume"]));
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
-    let events = json_lines(&sent.stdout);
-    assert!(events.iter().all(|event| event["type"] != "resume" && event["type"] != "warning"));
-    assert_ne!(std::fs::metadata(&journal).unwrap().len(), 0);
+    assert!(text(&sent.stderr).contains("there is no journal at"), "{}", text(&sent.stderr));
+    assert!(!journal.exists());
+    let sent = run_with_input(&mut net.client("-", &["--resume"]), b"some bytes");
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let says = "no journal is kept of standard input";
+    assert!(text(&sent.stderr).contains(says), "{}", text(&sent.stderr));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use tempfile::TempDir;
 
@@ -29,6 +30,7 @@ impl Net {
     }
 
     /// Servers in another network namespace, at addresses that begin with `prefix`; files in `dir`.
+    #[allow(dead_code, reason = "tests in namespaces alone use it")]
     pub(crate) fn in_namespace(namespace: &'static str, prefix: &str, dir: &str) -> Self {
         let dir = tempfile::tempdir_in(dir).unwrap();
         Self { prefix: prefix.to_owned(), namespace: Some(namespace), dir }
@@ -156,6 +158,8 @@ fn acknowledge(socket: &UdpSocket, from: SocketAddr, datagram: &[u8], stop_at: u
 /// A server process; killed when dropped.
 pub(crate) struct Server {
     child: Child,
+    /// What it says on standard error.
+    said: mpsc::Receiver<String>,
 }
 
 impl Server {
@@ -171,18 +175,29 @@ impl Server {
 
     /// Runs `command`, and returns when it says `last`.
     pub(crate) fn listening(command: &mut Command, last: &str) -> Self {
-        let mut server = Self { child: command.stderr(Stdio::piped()).spawn().unwrap() };
-        let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, said) = mpsc::channel();
+        thread::spawn(move || {
+            // Read to the end even if nobody listens: a full pipe would stop the server.
+            lines.map_while(Result::ok).for_each(|line| drop(tell.send(line)));
+        });
+        let server = Self { child, said };
+        server.wait_for(|line| line.starts_with(last));
+        server
+    }
+
+    /// Reads what it says up to the first line that `is` holds for.
+    pub(crate) fn wait_for(&self, is: impl Fn(&str) -> bool) {
         let mut said = String::new();
-        while let Some(Ok(line)) = lines.next() {
+        for line in &self.said {
+            if is(&line) {
+                return;
+            }
             said += &line;
             said.push('\n');
-            if line.starts_with(last) {
-                thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-                return server;
-            }
         }
-        panic!("the server did not start: {said}");
+        panic!("the server has ended: {said}");
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -298,6 +313,27 @@ pub(crate) fn payload(len: usize) -> Vec<u8> {
     bytes.extend((0..len).map(|i| (i * 7 % 256) as u8));
     bytes.truncate(len);
     bytes
+}
+
+/// The most memory that a process ever had, in KiB.
+pub(crate) fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// §3.4 of the limits: 64 MiB.
+pub(crate) fn assert_small(pid: u32) {
+    let peak = peak_memory(pid);
+    assert!(peak <= 64 << 10, "{peak} KiB");
+}
+
+/// Numbers that follow from a seed alone.
+pub(crate) fn choices(mut seed: u64) -> impl FnMut() -> u64 {
+    move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 33
+    }
 }
 
 /// The project's papers for interop tests, if they are here.

@@ -13,7 +13,8 @@ mod types;
 
 pub use retention::{Calendar, Retention};
 pub use types::{
-    Action, Answer, Candidate, Finding, Hashed, Holding, OnRecord, Reason, Scope, Standing, Written,
+    Action, Answer, Candidate, Due, Finding, Hashed, Holding, OnRecord, Reason, Scope, Standing,
+    Written,
 };
 
 use crate::ids::TransactionId;
@@ -45,7 +46,7 @@ struct Sweep {
     wall: u64,
     trusted: Duration,
     candidates: VecDeque<TransactionId>,
-    releases: Vec<(TransactionId, Reason)>,
+    releases: Vec<Due>,
 }
 
 /// The machine.
@@ -207,7 +208,8 @@ impl Completion {
     pub fn handle_looked(&mut self, held: impl IntoIterator<Item = (TransactionId, Holding)>) {
         let Sweep { wall, trusted, .. } = self.sweep;
         let verdict = |(tid, held): (TransactionId, Holding)| {
-            Some((tid, self.retention.verdict(tid, &held, wall, trusted)?))
+            let why = self.retention.verdict(tid, &held, wall, trusted)?;
+            Some(Due { tid, why, chunks: held.ranges.len() })
         };
         let releases: Vec<_> = held.into_iter().filter_map(verdict).collect();
         self.sweep.releases.extend(releases);
@@ -223,7 +225,6 @@ impl Completion {
     /// What to do next. Answers first, then what is small.
     pub fn poll_action(&mut self) -> Option<Action> {
         if !self.sweep.releases.is_empty() {
-            // At once: what was looked up must not change before it goes.
             return Some(Action::Release(std::mem::take(&mut self.sweep.releases)));
         }
         let waits = !self.sweep.candidates.is_empty();

@@ -121,11 +121,12 @@ impl Model {
                 }
                 Action::Release(all) => {
                     assert!(all.len() <= STEP);
-                    for (tid, reason) in &all {
-                        self.held.remove(tid);
-                        self.released.push((*tid, *reason));
+                    for Due { tid, why, chunks } in &all {
+                        let held = self.held.remove(tid).unwrap();
+                        assert_eq!(held.ranges.len(), *chunks);
+                        self.released.push((*tid, *why));
                     }
-                    let tids: Vec<_> = all.iter().map(|(tid, _)| *tid).collect();
+                    let tids: Vec<_> = all.iter().map(|due| due.tid).collect();
                     machine.handle_released(&tids);
                 }
             }

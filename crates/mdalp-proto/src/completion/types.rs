@@ -200,6 +200,18 @@ pub enum Action {
     },
     /// Look these up and tell [`Completion::handle_looked`](super::Completion::handle_looked).
     Look(Vec<TransactionId>),
-    /// Release these and tell [`Completion::handle_released`](super::Completion::handle_released).
-    Release(Vec<(TransactionId, Reason)>),
+    /// Release these, each unless a chunk has come since, and tell
+    /// [`Completion::handle_released`](super::Completion::handle_released).
+    Release(Vec<Due>),
+}
+
+/// A transaction that is kept no longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    /// Which.
+    pub tid: TransactionId,
+    /// Why.
+    pub why: Reason,
+    /// How many chunks were held when that was decided.
+    pub chunks: u64,
 }

@@ -93,6 +93,14 @@ impl Transactions for Gate {
     fn release(&self, tid: TransactionId, why: Release) -> Result<(), StoreError> {
         self.inner.release(tid, why)
     }
+    fn release_unchanged(
+        &self,
+        tid: TransactionId,
+        why: Release,
+        chunks: u64,
+    ) -> Result<(), StoreError> {
+        self.inner.release_unchanged(tid, why, chunks)
+    }
     fn reclaim(&self) -> Result<bool, StoreError> {
         self.inner.reclaim()
     }

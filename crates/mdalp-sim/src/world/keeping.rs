@@ -241,7 +241,19 @@ impl Store {
         self.book.lost.extend(lost);
         self.model = found;
         self.book.is_rotten = false;
-        self.book.is_damaged |= torn || !damage.is_empty();
+        // Nor is a damaged header of it named before it is opened again.
+        self.book.is_damaged = true;
+    }
+
+    /// After opening a log whose disk has rotted: what is in a place that is reported is lost.
+    pub(super) fn take_losses(&mut self, found: &BTreeMap<Key, ChunkCrc>) {
+        let Some(log) = self.log.as_ref().filter(|_| self.book.is_damaged) else { return };
+        let damage = &log.recovery().damage;
+        let is_lost = |key: &Key| !found.contains_key(key) && explains(damage, *key);
+        self.book.lost.extend(self.acked.iter().filter(|key| is_lost(key)));
+        if let Some(churn) = &mut self.churn {
+            churn.struck_out(|key| !is_lost(key));
+        }
     }
 
     pub(super) fn is_rotten(&self) -> bool {

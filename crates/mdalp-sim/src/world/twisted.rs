@@ -52,6 +52,15 @@ impl Transactions for AllThereIs<'_> {
         self.0.release(tid, why)
     }
 
+    fn release_unchanged(
+        &self,
+        tid: TransactionId,
+        why: Release,
+        chunks: u64,
+    ) -> Result<(), StoreError> {
+        self.0.release_unchanged(tid, why, chunks)
+    }
+
     fn reclaim(&self) -> Result<bool, StoreError> {
         self.0.reclaim()
     }

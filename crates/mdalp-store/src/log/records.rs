@@ -164,15 +164,21 @@ impl<D: Disk> SegmentLog<D> {
         Ok(())
     }
 
+    /// With `chunks`: only if so many are held.
     pub(super) fn record_release(
         &self,
         tid: TransactionId,
         why: Release,
+        chunks: Option<u64>,
     ) -> Result<(), StoreError> {
         let inner = &mut *self.inner();
         let transaction = inner.catalog.transactions.get(tid);
-        if transaction.ok_or(StoreError::UnknownTransaction)?.facts.release.is_some() {
+        let facts = &transaction.ok_or(StoreError::UnknownTransaction)?.facts;
+        if facts.release.is_some() {
             return Ok(());
+        }
+        if chunks.is_some_and(|chunks| chunks != facts.held.len()) {
+            return Err(StoreError::Outdated);
         }
         let body = [release_byte(why)];
         self.record(inner, Header::of(kind::RELEASE, 0, tid.0, 0, &body), &body)?;

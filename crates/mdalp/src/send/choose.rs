@@ -174,7 +174,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             self.emit(Kind::Prediction { policies });
             return None;
         }
-        Some(self.begin(assigned_at, basis, chunk_bytes, &plan, &[]))
+        let transfer = self.begin(assigned_at, basis, chunk_bytes, &plan, &[]);
+        self.start_journal(chunk_bytes);
+        Some(transfer)
     }
 
     /// Starts the transfer of `plan`, of which `held` is acknowledged.
@@ -187,8 +189,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         held: &[RangeSet],
     ) -> Transfer {
         self.show(basis, chunk_bytes, plan);
-        self.start_journal(chunk_bytes, held);
         let mut config = self.options.transfer;
+        config.copies = self.copies;
         config.deadline = self.options.deadline.map(|within| since + within);
         let policy = self.options.policy(self.is_extended());
         Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
@@ -208,7 +210,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 first_seq: share.first_seq,
             });
         }
-        let copies = self.options.transfer.copies.min(self.receivers.len());
+        let copies = self.copies.min(self.receivers.len());
         let basis = match copies {
             0 | 1 => format!("{basis}; each chunk to one receiver, and lost if that one is"),
             n => format!("{basis}; each chunk to {n} receivers: {} of them may be lost", n - 1),

@@ -22,7 +22,6 @@ use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
 use mdalp_proto::wire::list::MOST_ENTRIES;
-use resume::Achieved;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -53,6 +52,7 @@ pub async fn send(
         version: env!("CARGO_PKG_VERSION"),
     });
     let result = session.run(host, port, std::pin::pin!(interrupt)).await;
+    session.close_journal(&result);
     let report = session.report(result.err().as_ref());
     session.emit(Kind::End(Box::new(report.clone())));
     report
@@ -76,8 +76,8 @@ struct Session<'a, F> {
     /// Bytes in a full chunk, once that is planned.
     chunk_bytes: u16,
     journal: Option<Journal>,
-    /// What an earlier send achieved, if that was all.
-    achieved: Option<Achieved>,
+    /// How many receivers must have each chunk: as the options say, or the journal.
+    copies: usize,
     inbox: Inbox,
 }
 
@@ -97,7 +97,7 @@ impl<'a, F: FnMut(&Event)> Session<'a, F> {
             named,
             chunk_bytes: 0,
             journal: None,
-            achieved: None,
+            copies: options.transfer.copies,
             inbox: Inbox::new(),
         }
     }
@@ -136,10 +136,6 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
         };
         if let Some(saved) = self.saved(&self.named.clone())? {
-            if let Some(verified) = saved.finished {
-                self.note_achieved(&saved, verified);
-                return Ok(());
-            }
             let mut sockets = Sockets::for_peer(orchestrator, self.options.observer.clone())?;
             let now = self.clock.now();
             self.assigned_at = Some(now);

@@ -47,23 +47,23 @@ impl<F> Session<'_, F> {
         });
         let planned_chunks =
             self.receivers.iter().map(|receiver| receiver.share.chunks).sum::<u64>();
-        let achieved_chunks = self.achieved.map_or(0, |achieved| achieved.chunks);
-        let done_before = |bytes: u64| self.achieved.map_or(0, |_| bytes);
+        let begun = transfer.is_some_and(|transfer| transfer.acked_bytes() > 0);
+        let journal = self.journal.as_ref().filter(|_| begun && error.is_some());
         Report {
             reason,
             exit_code: reason.exit_code(),
             error: error.map(ToString::to_string),
             tid: self.tid.map(|tid| tid.0),
-            bytes: transfer.map_or(done_before(self.payload.len()), Transfer::acked_bytes),
+            bytes: transfer.map_or(0, Transfer::acked_bytes),
             total_bytes: self.payload.len(),
-            chunks: transfer.map_or(achieved_chunks, |t| t.acked().len()),
-            total_chunks: planned_chunks.max(achieved_chunks),
-            verified: self.achieved.is_some_and(|achieved| achieved.verified)
-                || transfer.is_some_and(|t| t.outcome() == Some(VERIFIED)),
+            chunks: transfer.map_or(0, |t| t.acked().len()),
+            total_chunks: planned_chunks,
+            verified: transfer.is_some_and(|t| t.outcome() == Some(VERIFIED)),
             blake3: self.digest.map(|digest| blake3::Hash::from_bytes(digest).to_hex().to_string()),
             elapsed_s: elapsed.unwrap_or_default().as_secs_f64(),
             receivers,
             ignored,
+            journal: journal.map(|journal| journal.path().display().to_string()),
         }
     }
 }

@@ -10,26 +10,27 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::{Share, number_chunks};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Plan, Transfer};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Servers forget an unfinished transaction after an hour; a little less is safe to go on after.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(55 * 60);
-
-/// What was achieved before, when there is nothing left to do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Achieved {
-    pub(super) chunks: u64,
-    pub(super) verified: bool,
-}
+/// Servers keep a transaction with gaps for seven days after its last new chunk; a little less is safe
+/// to go on after.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 86_400 - 3600);
 
 impl<F: FnMut(&Event)> Session<'_, F> {
     /// The earlier send to go on with, if that is asked for and there is one.
     pub(super) fn saved(&mut self, orchestrator: &str) -> Result<Option<Saved>, SendError> {
-        let Some(path) = &self.options.journal else { return Ok(None) };
+        let Some(path) = &self.options.journal else {
+            if self.options.resume {
+                let name = self.payload.name();
+                self.begin_anew(&format!("no journal is kept of {name}"));
+            }
+            return Ok(None);
+        };
         let loaded = journal::load(path);
         let name = path.display();
         if !self.options.resume {
-            if matches!(&loaded, Ok(Some(saved)) if saved.finished.is_none()) {
+            if matches!(&loaded, Ok(Some(_))) {
                 let text = format!("{name}: an earlier send is unfinished and is started anew");
                 self.emit(Kind::Warning { text: format!("{text}; --resume goes on with it") });
             }
@@ -37,79 +38,95 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         }
         let refuse = |why: String| SendError::Resume { journal: path.display().to_string(), why };
         let Some(saved) = loaded.map_err(|error| refuse(error.to_string()))? else {
+            self.begin_anew(&format!("there is no journal at {name}"));
             return Ok(None);
         };
         let header = &saved.header;
         if header.payload_bytes != self.payload.len()
             || header.payload_modified != self.payload.modified()
         {
-            if saved.finished.is_none() {
-                return Err(refuse("the payload has changed since".to_owned()));
-            }
-            let text =
-                format!("{name}: the payload has changed since it was sent, and is sent anew");
-            self.emit(Kind::Warning { text });
-            return Ok(None);
+            return Err(refuse("the payload has changed since".to_owned()));
         }
         if header.orchestrator != orchestrator {
             return Err(refuse(format!("it is of a send through {}", header.orchestrator)));
         }
-        let age = Duration::from_secs(unix_seconds().saturating_sub(header.began));
-        if saved.finished.is_none() && age > FORGOTTEN_AFTER {
-            let text = format!("{name}: too old to go on with; the servers have forgotten it");
-            self.emit(Kind::Warning { text });
+        if saved.acked.iter().all(RangeSet::is_empty) {
+            self.begin_anew(&format!("{name}: nothing was acknowledged"));
+            return Ok(None);
+        }
+        if last_written(path, header.began).elapsed().is_ok_and(|age| age > FORGOTTEN_AFTER) {
+            self.begin_anew(&format!(
+                "{name}: too old, the servers may have deleted what they hold"
+            ));
             return Ok(None);
         }
         Ok(Some(saved))
     }
 
-    /// Nothing is left to do: what was achieved.
-    pub(super) fn note_achieved(&mut self, saved: &Saved, verified: bool) {
-        self.tid = Some(TransactionId(saved.header.tid));
-        let shares = shares_of(saved);
-        let chunks = shares.iter().map(|share| share.chunks).sum();
-        self.achieved = Some(Achieved { chunks, verified });
-        let (tid, bytes) = (saved.header.tid, saved.header.payload_bytes);
-        self.emit(Kind::Resume { tid, bytes, total_bytes: bytes });
+    /// Says that there is nothing to go on with, although that was asked for.
+    fn begin_anew(&mut self, why: &str) {
+        let text = format!("{why}: the payload is sent from its beginning");
+        self.emit(Kind::Warning { text });
     }
 
-    /// Goes on with `saved` at `now`.
+    /// Goes on with `saved` at `now`: with its receivers, its chunks and its number of copies.
     pub(super) fn resume(&mut self, now: Instant, saved: Saved) -> Transfer {
         let shares = shares_of(&saved);
-        let Saved { header, acked, .. } = saved;
+        let (header, acked) = (&saved.header, saved.acked.clone());
         let tid = TransactionId(header.tid);
         self.tid = Some(tid);
+        self.copies = header.copies;
+        let asked = self.options.transfer.copies;
+        if asked != 1 && asked != header.copies {
+            let copies = header.copies;
+            let text = format!("the earlier send goes on with its own number of copies: {copies}");
+            self.emit(Kind::Warning { text });
+        }
         self.receivers = header.receivers.iter().enumerate().map(Receiver::saved).collect();
-        let layout = mdalp_proto::layout::Layout::new(&shares, header.chunk);
-        let held = acked.iter().fold(RangeSet::new(), |mut all, some| {
-            all.union_with(some);
-            all
-        });
-        let (bytes, total_bytes) = (layout.bytes_of(&held), self.payload.len());
-        self.emit(Kind::Resume { tid: tid.0, bytes, total_bytes });
+        let chunk = header.chunk;
+        let layout = mdalp_proto::layout::Layout::new(&shares, chunk);
         let plan = Plan { tid, shares, layout };
-        self.begin(now, "as planned before", header.chunk, &plan, &acked)
+        if let Some(path) = self.options.journal.clone() {
+            match Journal::go_on(path, saved) {
+                Ok(journal) => self.journal = Some(journal),
+                Err(error) => self.lose_journal(&error),
+            }
+        }
+        let transfer = self.begin(now, "as planned before", chunk, &plan, &acked);
+        let (bytes, total_bytes) = (transfer.acked_bytes(), self.payload.len());
+        self.emit(Kind::Resume { tid: tid.0, bytes, total_bytes });
+        transfer
     }
 
     /// Begins a journal of this transfer. Without one the send goes on, but cannot be resumed.
-    pub(super) fn start_journal(&mut self, chunk: u16, acked: &[RangeSet]) {
+    pub(super) fn start_journal(&mut self, chunk: u16) {
         let Some(path) = self.options.journal.clone() else { return };
-        let receivers: Vec<SavedReceiver> = self.receivers.iter().map(Receiver::save).collect();
-        let mut acked = acked.to_vec();
-        acked.resize(receivers.len(), RangeSet::new());
         let header = Header {
             tid: self.tid.map_or(0, |tid| tid.0),
             orchestrator: self.named.clone(),
             payload_bytes: self.payload.len(),
             payload_modified: self.payload.modified(),
             chunk,
-            copies: self.options.transfer.copies,
+            copies: self.copies,
             began: unix_seconds(),
-            receivers,
+            receivers: self.receivers.iter().map(Receiver::save).collect(),
         };
-        match Journal::create(path.clone(), Saved { header, acked, finished: None }) {
+        match Journal::create(path, header) {
             Ok(journal) => self.journal = Some(journal),
             Err(error) => self.lose_journal(&error),
+        }
+    }
+
+    /// Keeps the journal if it is worth going on with, else removes it.
+    pub(super) fn close_journal(&mut self, result: &Result<(), SendError>) {
+        let done = matches!(result, Ok(()) | Err(SendError::Mismatch { .. }));
+        let kept = if done {
+            self.journal.take().map(Journal::remove)
+        } else {
+            self.journal.as_mut().map(Journal::flush)
+        };
+        if let Some(Err(error)) = kept {
+            self.lose_journal(&error);
         }
     }
 
@@ -124,6 +141,13 @@ impl<F: FnMut(&Event)> Session<'_, F> {
 fn shares_of(saved: &Saved) -> Vec<Share> {
     let bytes: Vec<u64> = saved.header.receivers.iter().map(|receiver| receiver.bytes).collect();
     number_chunks(&bytes, saved.header.chunk)
+}
+
+/// When something was last noted in the journal that began at `began`.
+fn last_written(path: &Path, began: u64) -> SystemTime {
+    let began = SystemTime::UNIX_EPOCH + Duration::from_secs(began);
+    let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    written.map_or(began, |written| written.max(began))
 }
 
 fn unix_seconds() -> u64 {

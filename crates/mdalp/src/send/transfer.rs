@@ -67,10 +67,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             if let Some(Err(error)) = self.journal.as_mut().map(Journal::flush) {
                 self.lose_journal(&error);
             }
-            if let Some(Outcome::Complete { verified }) = transfer.outcome() {
-                if let Some(Err(error)) = self.journal.as_mut().map(|j| j.finish(verified)) {
-                    self.lose_journal(&error);
-                }
+            if matches!(transfer.outcome(), Some(Outcome::Complete { .. })) {
                 return Ok(());
             }
             self.send_all(transfer, sockets).await?;

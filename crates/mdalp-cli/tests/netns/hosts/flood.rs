@@ -1,8 +1,7 @@
 //! Floods of messages that are in order, from everywhere (H45, H46, H49, F25, F32).
 
 use super::{Strangers, choices, far, hosts, peak_memory};
-use crate::hostile::assert_small;
-use crate::support::{json_lines, payload, run, text};
+use crate::support::{assert_small, json_lines, payload, run, text};
 
 fn chunk(tid: u64, seq: u64) -> Vec<u8> {
     format!("Type:2;TID:{tid};SEQ:{seq};DATA:x").into_bytes()
@@ -13,9 +12,8 @@ fn random_id(choose: &mut impl FnMut() -> u64) -> u64 {
     1 << 62 | choose() << 31 | choose()
 }
 
-#[test]
-fn h45_numbers_with_gaps_between_them_take_bounded_memory() {
-    let Some(net) = hosts(&h45_numbers_with_gaps_between_them_take_bounded_memory) else { return };
+pub(super) fn h45_numbers_with_gaps_between_them_take_bounded_memory() {
+    let net = hosts();
     let server = net.serve(&["--durability", "process"]);
     let strangers = Strangers::new();
     let mut choose = choices(2);
@@ -40,9 +38,8 @@ fn h45_numbers_with_gaps_between_them_take_bounded_memory() {
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
 }
 
-#[test]
-fn h46_h49_f25_ids_from_everywhere_take_bounded_memory() {
-    let Some(net) = hosts(&h46_h49_f25_ids_from_everywhere_take_bounded_memory) else { return };
+pub(super) fn h46_h49_f25_ids_from_everywhere_take_bounded_memory() {
+    let net = hosts();
     let server = net.serve(&["--durability", "process"]);
     let strangers = Strangers::new();
     let mut choose = choices(3);

@@ -11,11 +11,8 @@ fn mount(data: &str, size: &str) {
     shell(&format!("mount -t tmpfs -o size={size} none {data}"));
 }
 
-#[test]
-fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
-    let Some(net) = hosts(&f28_on_a_full_disk_nothing_begins_until_there_is_room_again) else {
-        return;
-    };
+pub(super) fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
+    let net = hosts();
     let data = net.data();
     mount(&data, "450m");
     let _server = net.serve(&[]);
@@ -39,11 +36,8 @@ fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
     assert!(net.get(tid) == first);
 }
 
-#[test]
-fn f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error() {
-    let Some(net) = hosts(&f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error) else {
-        return;
-    };
+pub(super) fn f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error() {
+    let net = hosts();
     mount(&net.data(), "1m");
     let args = ["receiver", "--listen", "127.0.0.1", "--data", &net.data()];
     let ended = run(&mut mdalp(&args));

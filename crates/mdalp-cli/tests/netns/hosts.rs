@@ -1,18 +1,18 @@
 //! What loopback cannot show, between two hosts of our own: network namespaces joined by a cable.
 //!
 //! Each test runs itself once more inside `unshare`, as root of a namespace that nobody else sees and
-//! that ends with it. Where the system permits none, the test says so and passes.
+//! that ends with it. Where the system permits none, the tests are reported as ignored.
 
 mod answers;
 mod flood;
 mod full_disk;
 mod icmp;
+
 mod size;
 
-use crate::hostile::{choices, peak_memory};
-use crate::support::Net;
+use crate::support::{Net, choices, peak_memory};
+use libtest_mimic::{Arguments, Failed, Trial};
 use quinn_udp::{Transmit, UdpSocketState};
-use std::any::type_name_of_val;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
@@ -36,38 +36,92 @@ const CABLE: &str = "
     ip -n far route add 198.18.0.0/15 via 10.77.1.1
 ";
 
-/// The two hosts, or nothing, for the test to end: it has run inside, or it cannot run here.
-fn hosts<T>(test: &T) -> Option<Net> {
-    if std::env::var_os(INSIDE).is_some() {
-        shell(CABLE);
-        return Some(Net::in_namespace(FAR, "10.77.0", "/run"));
+/// All tests, by name.
+const TESTS: &[(&str, fn())] = &[
+    (
+        "answers::s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs",
+        answers::s16_h44_g10_strangers_get_few_answers_and_honest_clients_theirs,
+    ),
+    (
+        "flood::h45_numbers_with_gaps_between_them_take_bounded_memory",
+        flood::h45_numbers_with_gaps_between_them_take_bounded_memory,
+    ),
+    (
+        "flood::h46_h49_f25_ids_from_everywhere_take_bounded_memory",
+        flood::h46_h49_f25_ids_from_everywhere_take_bounded_memory,
+    ),
+    (
+        "full_disk::f28_on_a_full_disk_nothing_begins_until_there_is_room_again",
+        full_disk::f28_on_a_full_disk_nothing_begins_until_there_is_room_again,
+    ),
+    (
+        "full_disk::f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error",
+        full_disk::f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error,
+    ),
+    (
+        "icmp::f24_hosts_that_answer_no_echo_get_equal_shares_and_everything",
+        icmp::f24_hosts_that_answer_no_echo_get_equal_shares_and_everything,
+    ),
+    (
+        "size::f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive",
+        size::f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive,
+    ),
+    (
+        "size::f26_a_list_longer_than_the_cable_takes_arrives",
+        size::f26_a_list_longer_than_the_cable_takes_arrives,
+    ),
+];
+
+pub(crate) fn main() {
+    if let Ok(name) = std::env::var(INSIDE) {
+        let (_, test) = TESTS.iter().find(|(known, _)| *known == name).unwrap();
+        return test();
     }
-    let name = type_name_of_val(test).split_once("::").unwrap().1;
-    let isolation: &[&str] =
-        if rustix::process::geteuid().is_root() { &["-mn"] } else { &["-Urmn"] };
-    let unshare = |command: &[&str]| {
-        let mut unshare = Command::new("unshare");
-        unshare.args(isolation).args(command).env(INSIDE, "1").output()
+    let refusal = refusal();
+    if let Some(why) = &refusal {
+        eprintln!("no network namespaces here, tests are ignored: {why}");
+    }
+    let trial = |&(name, _): &(&'static str, fn())| {
+        Trial::test(name, move || inside(name)).with_ignored_flag(refusal.is_some())
     };
+    let trials = TESTS.iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// A command as root of a network of its own.
+fn unshare(command: &[&str]) -> Command {
+    let isolation = if rustix::process::geteuid().is_root() { "-mn" } else { "-Urmn" };
+    let mut unshare = Command::new("unshare");
+    unshare.arg(isolation).args(command);
+    unshare
+}
+
+/// Why the system permits no namespaces, if it does not.
+fn refusal() -> Option<String> {
     let probe = "mount -t tmpfs none /run && ip netns add far && ip link add type veth";
-    match unshare(&["sh", "-c", probe]) {
-        Ok(probe) if probe.status.success() => {}
-        Ok(probe) => {
-            println!("skipped: no namespaces here: {}", String::from_utf8_lossy(&probe.stderr));
-            return None;
-        }
-        Err(error) => {
-            println!("skipped: unshare: {error}");
-            return None;
-        }
+    match unshare(&["sh", "-c", probe]).output() {
+        Ok(probe) if probe.status.success() => None,
+        Ok(probe) => Some(String::from_utf8_lossy(&probe.stderr).into_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
     }
+}
+
+/// Runs one test in namespaces of its own.
+fn inside(name: &str) -> Result<(), Failed> {
     let this = std::env::current_exe().unwrap();
-    let inside = unshare(&[this.to_str().unwrap(), "--exact", name, "--nocapture"]).unwrap();
-    let said = String::from_utf8_lossy(&inside.stdout).into_owned()
-        + &String::from_utf8_lossy(&inside.stderr);
+    let ran = unshare(&[this.to_str().unwrap()]).env(INSIDE, name).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    if !ran.status.success() {
+        return Err(said.into_owned().into());
+    }
     print!("{said}");
-    assert!(inside.status.success() && said.contains("1 passed"), "see above");
-    None
+    Ok(())
+}
+
+/// The two hosts.
+fn hosts() -> Net {
+    shell(CABLE);
+    Net::in_namespace(FAR, "10.77.0", "/run")
 }
 
 fn shell(script: &str) -> String {
