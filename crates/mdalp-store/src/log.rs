@@ -49,6 +49,7 @@ use mdalp_proto::wire::Statement;
 pub(crate) use open::load_read_only;
 
 pub(crate) use catalog::Catalog;
+pub(crate) use verify::find_damage;
 
 use self::scan::Contents;
 use crate::disk::Disk;

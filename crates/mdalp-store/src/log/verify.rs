@@ -14,7 +14,7 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::tidmap::TidMap;
 
-use super::catalog::{Facts, Segment};
+use super::catalog::{Catalog, Facts, Segment};
 use super::crowd::Crowd;
 use super::format::{HEADER, Header, START, SegmentId, kind};
 use super::manifest::{self, Found, Manifest};
@@ -263,11 +263,8 @@ impl<D: Disk> SegmentLog<D> {
         fresh: &mut Vec<Damage>,
     ) -> Result<(), ReadError> {
         let Some(segment) = inner.catalog.segments.get_mut(&number) else { return Ok(()) };
-        let told = told.map(|contents| {
-            let facts = contents.parts.into_iter();
-            facts.filter_map(|(tid, part)| Some((tid, *part.facts?))).collect()
-        });
-        name_lost(&mut found.contents, told.unwrap_or_default(), number, fresh);
+        let told = told.map(facts_of).unwrap_or_default();
+        name_lost(&mut found.contents, told, number, fresh);
         keep_names(&mut found.contents.damage, &segment.damage, fresh);
         let durable = self.options.durability == Durability::Fsync;
         let (file, id) = (Arc::clone(&segment.file), segment.id);
@@ -389,6 +386,40 @@ impl<D: Disk> SegmentLog<D> {
         drop(manifest);
         done.map_err(|error| self.inner().poisoned("writing the manifest", &error).into())
     }
+}
+
+/// Looks at every byte without changing anything: all damage, old and new, by segment and offset. The end of
+/// a segment that is being written is not looked at.
+pub(crate) fn find_damage<F: DiskFile>(catalog: &Catalog<F>) -> Result<Vec<Damage>, ReadError> {
+    let mut all = Vec::new();
+    for (&number, segment) in &catalog.segments {
+        let bytes = read_all(&*segment.file)?;
+        let mut found = scan(&bytes, segment.id);
+        let told = footer::load(&*segment.file, segment.id)?;
+        if !segment.is_sealed() {
+            found.tail.clear();
+        }
+        let mut fresh = new_damage(&found, &segment.damage);
+        if segment.is_sealed() && told.is_none() && found.tail.is_empty() {
+            fresh.push(Damage {
+                segment: number,
+                offset: found.end,
+                kind: DamageKind::Lost,
+                chunk: None,
+            });
+        }
+        if !fresh.is_empty() {
+            let told = told.map(|(contents, _)| facts_of(contents)).unwrap_or_default();
+            name_lost(&mut found.contents, told, number, &mut fresh);
+        }
+        all.extend(segment.damage.iter().chain(&fresh));
+    }
+    Ok(all)
+}
+
+fn facts_of(contents: Contents) -> BTreeMap<TransactionId, Facts> {
+    let parts = contents.parts.into_iter();
+    parts.filter_map(|(tid, part)| Some((tid, *part.facts?))).collect()
 }
 
 /// What the segment being written holds, for the manifest.

@@ -10,4 +10,5 @@ mod mending;
 mod model;
 mod reclaim;
 mod remnants;
+mod rules;
 mod support;
