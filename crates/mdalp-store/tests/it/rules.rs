@@ -5,8 +5,8 @@ use mdalp_store::conformance::{chunk, read};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::disk::{Access, Disk, DiskFile};
 use mdalp_store::{
-    AppendError, Appended, ChunkLog, DamageKind, Durability, Limits, Options, Query, Reader,
-    Receipt, Release, StoreError, Transactions, UnixMillis,
+    AppendError, Appended, ChunkLog, DamageKind, Durability, Limits, Options, Query, ReadError,
+    Reader, Receipt, Release, StoreError, Transactions, UnixMillis,
 };
 
 use crate::support::{Promises, open, options};
@@ -57,7 +57,7 @@ fn a_removed_segment_stays_removed() {
     assert!(left[0] > 1, "{left:?}");
     disk.crash(|| 0);
     assert!(disk.list().unwrap().iter().all(|number| left.contains(number)));
-    assert_eq!(open(&disk, fsync()).transaction(TID).unwrap(), None);
+    assert_eq!(read(&open(&disk, fsync()), TID), Err(ReadError::UnknownTransaction));
 }
 
 #[test]
