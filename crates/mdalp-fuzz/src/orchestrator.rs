@@ -107,10 +107,6 @@ impl World {
                 }
             }
             5 => self.wait(Duration::from_nanos(script.nanos() % 300_000_000_000)),
-            6 => {
-                let up = script.flag();
-                self.orchestrator.set_receiver_up(now, script.below(41).into(), up);
-            }
             what => {
                 let pick = usize::from(script.byte());
                 let tid = self.assigned.iter().rev().nth(pick % self.assigned.len().max(1));
@@ -119,13 +115,9 @@ impl World {
                 self.told.retain(|_, (told, ..)| *told != tid || what == 9);
                 match what {
                     7 => self.orchestrator.transaction_claimed(now, tid),
-                    8 if pick & 1 == 0 => {
+                    8 => {
                         self.end(tid);
                         self.orchestrator.transaction_ended(now, tid);
-                    }
-                    8 => {
-                        self.live.remove(&tid);
-                        self.orchestrator.withdraw(now, tid);
                     }
                     _ => self.orchestrator.transaction_active(now, tid),
                 }
