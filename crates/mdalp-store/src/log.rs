@@ -1,9 +1,10 @@
 //! The embedded engine: an append-only log of segment files.
 //!
 //! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
-//! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
+//! - [`scan`]: finds records without a footer. [`open`]: recovery. [`scrub`]: checks every byte, a piece at a
+//!   time; [`verify`]: strikes out what is damaged.
 //! - [`manifest`]: what there should be; [`restore`]: what is done about what is not there.
-//! - [`index`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
+//! - [`index`], [`facts`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
 //!   may be. [`chunks`]: reading it.
 //! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments;
 //!   [`rewrite`]: their remnants.
@@ -22,6 +23,7 @@ mod catalog;
 mod chunks;
 mod codec;
 mod crowd;
+mod facts;
 mod footer;
 mod format;
 mod fresh;
@@ -33,6 +35,7 @@ mod restore;
 mod rewrite;
 mod roll;
 mod scan;
+mod scrub;
 mod share;
 mod verify;
 mod write;
@@ -253,7 +256,7 @@ pub struct SegmentLog<D: Disk> {
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
     /// Taken after `reclaiming`.
-    scrub: Mutex<verify::Scrub>,
+    scrub: Mutex<scrub::Scrub>,
     inner: Mutex<Inner<D::File>>,
     /// Taken after all others.
     manifest: Mutex<manifest::Manifest<D::File>>,

@@ -7,8 +7,9 @@ use std::io;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::tidmap::Place;
 
-use super::catalog::{Catalog, Facts, Transaction, Unreadable};
+use super::catalog::{Catalog, Transaction, Unreadable};
 use super::codec::Put;
+use super::facts::Facts;
 use super::format::{HEADER, Header, kind};
 use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog};
