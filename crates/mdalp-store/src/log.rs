@@ -43,6 +43,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -255,6 +256,8 @@ pub struct SegmentLog<D: Disk> {
     reclaiming: Mutex<()>,
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
+    /// Whether the segment being written is.
+    half_full: AtomicBool,
     /// Taken after `reclaiming`.
     scrub: Mutex<scrub::Scrub>,
     inner: Mutex<Inner<D::File>>,
@@ -352,6 +355,13 @@ impl<D: Disk> SegmentLog<D> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether chunks can be kept now: there is a segment for them, and room beside it.
+    pub fn has_room(&self) -> bool {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).ready.is_some();
+        let inner = self.inner();
+        inner.room > write::Room::Nothing && (spare || inner.active.is_some())
+    }
+
     /// What opening found.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
@@ -368,8 +378,10 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
         self.append_batch(now, batch, results);
     }
 
+    /// Not before this segment is half full: who keeps little takes no more than one.
     fn needs_prepare(&self) -> bool {
-        self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
+        self.half_full.load(Ordering::Relaxed)
+            && self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
     }
 
     fn prepare(&self) -> Result<(), StoreError> {

@@ -39,9 +39,9 @@ pub trait ChunkLog: Send + Sync {
         Ok(())
     }
 
-    /// Looks at a bounded piece of what is held, and strikes out what is damaged. For a helper thread,
-    /// now and then, and at once after [`ReadError::Damaged`]: appending goes on meanwhile. An engine may have nothing to
-    /// do here, as the segment log has so far: see [`SegmentLog::verify`](crate::SegmentLog::verify).
+    /// Looks at a bounded piece of what is held (about 4 MiB; all of a segment in which anything is damaged),
+    /// and strikes out what is damaged. For a helper thread, now and then: appending goes on meanwhile. One
+    /// call a second reads 14 GB an hour. An engine may have nothing to do here.
     fn maintain(&self) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }
