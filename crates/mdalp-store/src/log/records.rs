@@ -3,8 +3,9 @@
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::wire::Statement;
 
-use super::catalog::{Transaction, stated};
+use super::catalog::Transaction;
 use super::codec::{Put, fits, release_byte};
+use super::facts::stated;
 use super::format::{HEADER, Header, kind};
 use super::write::Room;
 use super::{Active, Inner, SegmentLog};

@@ -3,12 +3,14 @@
 //! Does not recover ([`super::open`]) and does not change segments ([`super::roll`]).
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::tidmap::Place;
 
-use super::catalog::{Catalog, Facts, Transaction, Unreadable};
+use super::catalog::{Catalog, Transaction, Unreadable};
 use super::codec::Put;
+use super::facts::Facts;
 use super::format::{HEADER, Header, kind};
 use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog};
@@ -422,6 +424,10 @@ impl<D: Disk> SegmentLog<D> {
             return Err(inner.poisoned("flushing a segment", &error));
         }
         active.end += inner.buf.len() as u64;
+        let half = active.end > active.limit / 2
+            || active.chunks > MAX_CHUNKS / 2
+            || segment.parts.len() > MAX_TRANSACTIONS / 2;
+        self.half_full.store(half, Ordering::Relaxed);
         inner.since_room_check += inner.buf.len() as u64;
         if inner.since_room_check >= ROOM_CHECK {
             self.look_for_room(inner);
