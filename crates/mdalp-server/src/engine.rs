@@ -101,10 +101,11 @@ impl Engine {
                 receivers.team.deliver().await;
             }
             let wake_at = self.clock.wake_at(self.next_timeout());
+            let own = self.orchestrator.as_ref().map(|side| &side.port);
             let wake = tokio::select! {
                 biased;
                 () = &mut shutdown => return Ok(()),
-                wake = wait(&self.orchestrator, &mut self.receivers) => wake?,
+                wake = wait(own, &mut self.receivers) => wake?,
                 () = tokio::time::sleep_until(wake_at) => Wake::Timer,
             };
             let now = self.clock.now();
@@ -380,7 +381,7 @@ impl Engine {
 
 /// Completes when a socket may be read or a thread has answered.
 async fn wait(
-    orchestrator: &Option<OrchestratorSide>,
+    own: Option<&Port>,
     receivers: &mut Option<ReceiverSide>,
 ) -> Result<Wake, ServerError> {
     let (ports, writer, keeper, team, others) = match receivers {
@@ -389,7 +390,6 @@ async fn wait(
         }
         None => (&[][..], None, None, None, &mut [][..]),
     };
-    let own = orchestrator.as_ref().map(|side| &side.port);
     let readable = poll_fn(|cx| {
         // All of them, so that each one wakes this task.
         let ready = own.into_iter().chain(ports).filter(|port| port.poll_readable(cx).is_ready());

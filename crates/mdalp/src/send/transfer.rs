@@ -141,7 +141,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                     self.note_trouble(by, io::ErrorKind::ConnectionRefused);
                     transfer.handle_unreachable(self.clock.now(), by);
                 }
-                Some(Arrival::Unreachable(peer, why)) => self.note_trouble(peer, why),
+                Some(Arrival::Unreachable(peer, why)) => {
+                    self.note_trouble(peer, why);
+                }
                 Some(Arrival::Datagram(at, from)) => {
                     if !self.trouble.is_empty() {
                         self.trouble.remove(&from);
