@@ -45,7 +45,6 @@ pub struct Listed {
 
 /// Why nobody is left to send to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub enum Problem {
     /// The list has no receiver at the place that was chosen.
     NoSuchPlace,

@@ -66,7 +66,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 address: judged.listed[first].addr.to_string(),
                 why: why.to_string(),
             },
-            _ => {
+            Problem::NoSuchPlace => {
                 let names = names.iter().enumerate().map(|(i, name)| format!("{} = {name}", i + 1));
                 let names = names.collect::<Vec<_>>().join(", ");
                 let n = if let Mode::Single(n) = self.options.mode { n } else { 0 };

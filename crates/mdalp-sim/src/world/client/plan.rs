@@ -24,7 +24,7 @@ impl Client {
         net: &Net,
         truth: &mut Truth,
         setup: &Setup,
-        assignment: Assignment,
+        assignment: &Assignment,
     ) {
         let now = self.process.local(net.now);
         self.assigned_at = Some(net.now);
