@@ -5,36 +5,11 @@
 use crate::probe::Method;
 use mdalp_proto::intent::IntentConfig;
 use mdalp_proto::observe::Observer;
-use mdalp_proto::transfer::{Adaptive, Latency, Policy, Single, TransferConfig};
-use mdalp_proto::wire::{CLASSIC_CHUNK, caps::MAX_CHUNK};
+use mdalp_proto::transfer::TransferConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the payload is spread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// Adaptive where every receiver advertises extensions, else by latency.
-    #[default]
-    Auto,
-    /// Over all receivers, in proportion to 1/latency: the classic mode 1.
-    Latency,
-    /// All to the n-th listed receiver, from 1: the classic mode 2.
-    Single(usize),
-    /// Over all receivers, by the measured rate of their acks: mode 3.
-    Adaptive,
-}
-
-impl Mode {
-    /// The name in events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Latency => Latency.name(),
-            Self::Single(_) => Single { index: 0 }.name(),
-            Self::Adaptive => Adaptive.name(),
-        }
-    }
-}
+pub use mdalp_proto::client::Mode;
 
 /// The settings of a send.
 #[derive(Clone, PartialEq, Debug)]
@@ -104,32 +79,5 @@ impl Default for Options {
             datagrams: false,
             observer: None,
         }
-    }
-}
-
-impl Options {
-    /// The policy; `extended` is whether every receiver advertises extensions.
-    pub(crate) fn policy(&self, extended: bool) -> Box<dyn Policy> {
-        match self.resolve(extended) {
-            Mode::Latency | Mode::Auto => Box::new(Latency),
-            // Only the chosen receiver is left when the plan is made.
-            Mode::Single(_) => Box::new(Single { index: 0 }),
-            Mode::Adaptive => Box::new(Adaptive),
-        }
-    }
-
-    /// What [`Mode::Auto`] means here. Who gives latencies wants them used.
-    pub(crate) fn resolve(&self, extended: bool) -> Mode {
-        match self.mode {
-            Mode::Auto if extended && self.latencies.is_none() => Mode::Adaptive,
-            Mode::Auto => Mode::Latency,
-            mode => mode,
-        }
-    }
-
-    /// The largest chunk, if receivers take it.
-    pub(crate) fn largest_chunk(&self, extended: bool) -> u16 {
-        let classic = self.resolve(extended) != Mode::Adaptive;
-        self.chunk.unwrap_or(if classic { CLASSIC_CHUNK } else { MAX_CHUNK })
     }
 }

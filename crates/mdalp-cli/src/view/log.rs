@@ -2,6 +2,7 @@
 
 use crate::text;
 use mdalp::event::{Event, Kind, Listed, Predicted, Report};
+use mdalp_proto::address::Refusal;
 use std::collections::BTreeMap;
 
 pub(super) struct Log {
@@ -184,7 +185,9 @@ impl Log {
 
 fn refused(receiver: &Listed) -> Option<String> {
     let why = receiver.refused.as_ref()?;
-    Some(format!("nothing is sent to {} ({}): {why}", receiver.address, receiver.name))
+    let private = *why == Refusal::Private.to_string();
+    let hint = if private { "; --allow-private permits it" } else { "" };
+    Some(format!("nothing is sent to {} ({}): {why}{hint}", receiver.address, receiver.name))
 }
 
 fn listed(receiver: &Listed) -> String {
@@ -259,5 +262,15 @@ mod tests {
         assert!(Log::new(1, false).line(&event).unwrap().ends_with(said));
         let said = Log::new(0, true).line(&waiting("receivers", None));
         assert_eq!(said.as_deref(), Some("mdalp: waiting for 127.0.0.1:4650: no ack for 1.5 s"));
+    }
+
+    #[test]
+    fn what_a_flag_permits_is_said_with_the_flag() {
+        let line = |why: Refusal| {
+            let (address, name) = ("10.0.0.2:4650".to_owned(), "A".to_owned());
+            refused(&Listed { address, name, caps: String::new(), refused: Some(why.to_string()) })
+        };
+        assert!(line(Refusal::Private).unwrap().ends_with("; --allow-private permits it"));
+        assert!(!line(Refusal::LinkLocal).unwrap().contains("--"));
     }
 }
