@@ -11,7 +11,7 @@ use mdalp_netem::{FarEndConfig, Loss, PathConfig, Probability};
 use mdalp_proto::completion::Retention;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::TransferConfig;
-use mdalp_proto::wire::Capabilities;
+use mdalp_proto::wire::{CLASSIC_CHUNK, Capabilities};
 use mdalp_proto::{orchestrator, receiver};
 use mdalp_store::Limits;
 use mdalp_store::disk::mem::{Failure, Op};
@@ -46,6 +46,9 @@ pub struct Case {
     pub about: String,
     /// Bytes to send.
     pub payload: u64,
+    /// Bytes in a chunk; where no large one arrives, small ones are tried.
+    #[serde(skip_serializing_if = "is_classic")]
+    pub chunk: u16,
     /// How they are spread.
     pub spread: Spread,
     /// The receivers' window; 1 is classic.
@@ -99,6 +102,7 @@ impl Default for Case {
             seed: 1,
             about: String::new(),
             payload: 5000,
+            chunk: CLASSIC_CHUNK,
             spread: Spread::Latency,
             window: 1,
             crc: false,
@@ -125,6 +129,11 @@ impl Default for Case {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(n: &u8) -> bool {
     *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_classic(chunk: &u16) -> bool {
+    *chunk == CLASSIC_CHUNK
 }
 
 fn at(ms: u64) -> Instant {
@@ -241,6 +250,8 @@ impl Case {
             program: Program::Mdalp(mode),
             start: at(37 * u64::from(n)),
             payload: self.payload,
+            chunk: self.chunk,
+            falls_back: true,
             late_timers,
             transfer: TransferConfig { copies: self.copies.into(), ..TransferConfig::default() },
             ..ClientSetup::default()
@@ -326,6 +337,10 @@ impl Case {
                 let who = Who::Client(0);
                 actions.push((at(at_ms), Action::Pause { who, clock }));
                 actions.push((at(at_ms + for_ms), Action::Resume(who)));
+            }
+            Fault::CrashClient { at_ms, down_ms, lost } => {
+                actions.push((at(at_ms), Action::CrashClient { client: 0, lost }));
+                actions.push((at(at_ms + down_ms), Action::StartClient(0)));
             }
             Fault::PauseServer { server, at_ms, for_ms } => {
                 let who = Who::Server(self.server(server));

@@ -117,6 +117,10 @@ pub enum Fault {
     PauseClient { clock: bool, at_ms: u64, for_ms: u64 },
     /// A server stands still (F18).
     PauseServer { server: u8, at_ms: u64, for_ms: u64 },
+    /// A client dies and goes on by its journal, which has lost so many acks (F21).
+    CrashClient { at_ms: u64, down_ms: u64, lost: u64 },
+    /// Packets longer than this vanish (F26).
+    SmallPackets { bytes: u32 },
     /// The client's timers are late by up to this (F33).
     LateTimers { ms: u64 },
     /// Commits take from this to that (F29).
@@ -155,6 +159,8 @@ impl Fault {
             Self::Kill { .. } => "kill",
             Self::PauseClient { .. } => "pause-client",
             Self::PauseServer { .. } => "pause-server",
+            Self::CrashClient { .. } => "crash-client",
+            Self::SmallPackets { .. } => "small-packets",
             Self::LateTimers { .. } => "late-timers",
             Self::SlowDisk { .. } => "slow-disk",
             Self::FullDisk { .. } => "full-disk",
@@ -201,6 +207,7 @@ impl Fault {
                 let byte = Probability::new(rate);
                 path.corruption = Corruption { byte, byte_within, ..path.corruption };
             }
+            Self::SmallPackets { bytes } => path.mtu = Some(bytes),
             Self::FlipBit { rate } => path.corruption.bit = Probability::new(rate),
             Self::Truncate { rate } => path.corruption.truncate = Probability::new(rate),
             Self::Outage { ref lane, way, at_ms, for_ms } if here(lane, way) => {
@@ -240,6 +247,8 @@ impl Fault {
             Self::Jitter { ms } | Self::LateTimers { ms } => halve(ms)?,
             Self::Outage { for_ms, .. } => halve(for_ms.as_mut()?)?,
             Self::Flap { down_ms, .. } => halve(down_ms)?,
+            Self::CrashClient { down_ms, .. } => halve(down_ms)?,
+            Self::SmallPackets { .. } => return None,
             Self::Rebind { times, .. } => {
                 *times = (*times > 1).then_some(*times / 2)?;
             }

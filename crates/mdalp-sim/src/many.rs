@@ -137,6 +137,12 @@ impl Total {
         sum.corrupted += other.corrupted;
         sum.crashes += other.crashes;
         sum.overflows += other.overflows;
+        sum.rotted += other.rotted;
+        sum.struck += other.struck;
+        sum.released += other.released;
+        sum.crowded += other.crowded;
+        sum.resumed += other.resumed;
+        sum.fallbacks += other.fallbacks;
     }
 
     pub(crate) fn passed(&self) -> u64 {
@@ -176,6 +182,11 @@ impl fmt::Display for Total {
             f,
             "paths: {} sent, {} lost, {} duplicated, {} reordered, {} corrupted; {} crashes, {} overflows",
             c.path_sent, c.lost, c.duplicated, c.reordered, c.corrupted, c.crashes, c.overflows
+        )?;
+        writeln!(
+            f,
+            "stores: {} released, {} refused as crowded, {} bits rotted, {} chunks struck out; {} sends resumed, {} begun again with small chunks",
+            c.released, c.crowded, c.rotted, c.struck, c.resumed, c.fallbacks
         )?;
         writeln!(f, "event logs: {:016x}", self.hash)?;
         write!(f, "ends:")?;

@@ -156,6 +156,7 @@ fn check_end(world: &mut World, case: &Case, client: usize, end: End, ended: Ins
 fn pause_ms(fault: &Fault) -> u64 {
     match *fault {
         Fault::PauseClient { for_ms, .. } => for_ms,
+        Fault::CrashClient { down_ms, .. } => down_ms,
         Fault::LateTimers { ms } => ms,
         _ => 0,
     }

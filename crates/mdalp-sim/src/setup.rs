@@ -50,6 +50,8 @@ pub struct ClientSetup {
     pub payload: u64,
     /// Bytes in a chunk.
     pub chunk: u16,
+    /// Whether it tries small chunks where no large one arrives.
+    pub falls_back: bool,
     /// No larger window than this is used.
     pub window: u16,
     /// How it asks.
@@ -71,6 +73,7 @@ impl Default for ClientSetup {
             start: Instant::ZERO,
             payload: 5000,
             chunk: CLASSIC_CHUNK,
+            falls_back: false,
             window: mdalp_proto::wire::caps::MAX_WINDOW,
             intent: IntentConfig::default(),
             transfer: TransferConfig::default(),
@@ -154,6 +157,15 @@ pub enum Who {
 pub enum Action {
     /// The client's address changes: the NAT in front of it forgot it.
     Rebind(usize),
+    /// A client dies, and its journal loses its last acks.
+    CrashClient {
+        /// Which.
+        client: usize,
+        /// How many acks.
+        lost: u64,
+    },
+    /// It is started again, and goes on with its send.
+    StartClient(usize),
     /// A server process dies; with `power`, its machine does.
     Kill {
         /// Which.

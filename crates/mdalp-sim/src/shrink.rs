@@ -45,6 +45,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.seal = false);
     with(&|c| c.keep_s = None);
     with(&|c| c.crowd = false);
+    with(&|c| c.chunk = mdalp_proto::wire::CLASSIC_CHUNK);
     with(&|c| c.rot = 0);
     with(&|c| c.afterwards = false);
     with(&|c| c.tight = false);

@@ -5,6 +5,7 @@
 use crate::case::{Case, Spread};
 use crate::fault::{DiskFailure, Fault, Hostile, Way};
 use mdalp_netem::{Rng, derive_seed};
+use mdalp_proto::wire::CLASSIC_CHUNK;
 
 struct Draw(Rng);
 
@@ -44,6 +45,7 @@ pub fn draw(seed: u64) -> Case {
         seed,
         about: String::new(),
         payload: d.of(&[5000, 5000, 5000, 5000, 0, 1, 100, 101, 1999, 12_345]),
+        chunk: CLASSIC_CHUNK,
         spread: d.of(&[Spread::Latency, Spread::Latency, Spread::Adaptive, Spread::Single]),
         window: d.of(&[1, 1, 2, 8, 32]),
         crc: d.one_in(2),
@@ -89,6 +91,16 @@ pub fn draw(seed: u64) -> Case {
     case.churn = case.log && d.one_in(2);
     if case.log {
         keeping(d, &mut case);
+    }
+    if d.one_in(12) {
+        let (down_ms, lost) = (d.of(&[0, 500, 10_000]), d.of(&[0, 0, 1, 7]));
+        case.faults.push(Fault::CrashClient { at_ms: d.within(0, 6000), down_ms, lost });
+    }
+    if d.one_in(16) {
+        (case.chunk, case.payload) = (1200, d.of(&[1300, 5000, 30_000]));
+        if d.one_in(2) {
+            case.faults.push(Fault::SmallPackets { bytes: 576 });
+        }
     }
     case
 }

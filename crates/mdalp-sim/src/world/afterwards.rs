@@ -4,6 +4,7 @@
 //! Not here: what stores do ([`super::keeping`]).
 
 use super::keeping::Seen;
+use super::store::Store;
 use super::{End, World};
 use mdalp_proto::ids::TransactionId;
 use std::time::Duration;
@@ -24,9 +25,10 @@ impl World {
         self.heal();
         self.open_again();
         self.rot();
+        let mended = self.mend();
         self.wait();
         self.open_again();
-        self.read_all();
+        self.read_all(&mended);
     }
 
     /// Every server crashes and starts from its disk.
@@ -65,6 +67,35 @@ impl World {
         }
     }
 
+    /// Those whose chunks were struck out send again. Returns how many chunks were lost of each that has
+    /// sent all of it again.
+    fn mend(&mut self) -> Vec<Option<usize>> {
+        let mut mended = vec![None; self.clients.len()];
+        self.max_steps = self.max_steps.saturating_mul(2);
+        for (client, mended) in mended.iter_mut().enumerate() {
+            let Some(tid) = self.clients[client].tid else { continue };
+            let lost: usize = self.servers.iter().map(|server| server.store.lost_of(tid.0)).sum();
+            if lost == 0 || self.clients[client].end != Some(End::Complete) {
+                continue;
+            }
+            // Servers that see all of it say what is missing; nobody else can.
+            let stores = || self.servers.iter().map(|server| &server.store);
+            let known = stores().all(Store::knows_its_losses);
+            let by_journal = known && self.setup.servers.together && self.setup.servers.caps.seal;
+            let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
+            self.clients[client].send_again(net, truth, setup, by_journal);
+            self.run();
+            let lost: usize = self.servers.iter().map(|server| server.store.lost_of(tid.0)).sum();
+            let end = self.clients[client].end;
+            let well = end == Some(End::Complete);
+            let excused = self.truth.crowded || self.truth.tainted;
+            self.truth.check(well || excused, 31, || format!("{end:?} after sending {tid} again"));
+            let all = !by_journal || self.truth.clients[client].verified;
+            *mended = (well && all).then_some(lost);
+        }
+        mended
+    }
+
     /// Time passes, and servers look.
     fn wait(&mut self) {
         // A calendar that is set forward makes nothing old.
@@ -93,13 +124,15 @@ impl World {
     }
 
     /// All directories together are the payload, or say what is missing.
-    fn read_all(&mut self) {
+    fn read_all(&mut self, mended: &[Option<usize>]) {
         for client in 0..self.clients.len() {
             let Some(tid) = self.clients[client].tid else { continue };
             let mut seen = Seen::default();
             let stores = || self.servers.iter().map(|server| &server.store);
             stores().for_each(|store| store.seen_from_outside(TransactionId(tid.0), &mut seen));
+            // What was mended is not lost, unless more rotted than was named then.
             let lost: usize = stores().map(|store| store.lost_of(tid.0)).sum();
+            let lost = mended[client].map_or(lost, |then| lost.saturating_sub(then));
             let complete = self.clients[client].end == Some(End::Complete);
             let excused = lost > 0 || seen.is_released || !complete;
             let released = stores().any(|store| store.released(tid.0));

@@ -13,11 +13,10 @@ use mdalp_proto::wire::{ChunkCrc, encode_ack, encode_data_header, encode_intent}
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// Datagrams that one attacker sends in all: enough for every quota that is in its way, where quotas
-/// are small or count by address.
+/// Datagrams that one attacker sends in all, who has only to be there at the wrong moment.
 const MOST: u64 = 400;
-/// A transaction may have 1,024 ranges (H45).
-const MOST_RANGES: u64 = 1500;
+/// And a flood: enough for every quota that is in its way, where quotas are small or count by address.
+const MOST_OF_A_FLOOD: u64 = 200;
 
 #[derive(Debug)]
 pub(crate) struct Attacker {
@@ -25,6 +24,7 @@ pub(crate) struct Attacker {
     pub(crate) every: Duration,
     rng: Rng,
     sent: u64,
+    most: u64,
     out: Vec<u8>,
 }
 
@@ -60,7 +60,13 @@ impl Attacker {
     pub(crate) fn new(setup: &Setup, kind: Attack, every: Duration, at: u16) -> Self {
         let rng = Rng::new(derive_seed(setup.seed, 20_000 + u64::from(at)));
         let every = every.max(Duration::from_micros(100));
-        Self { kind, every, rng, sent: 0, out: Vec::new() }
+        let most = match kind {
+            Attack::Junk | Attack::Acks | Attack::Lists => MOST,
+            Attack::Intents | Attack::Tids => MOST_OF_A_FLOOD,
+            // So many ranges may a transaction have (H45), and one number in eight is not new.
+            Attack::Seqs => setup.servers.receiver.ranges as u64 * 3 / 2,
+        };
+        Self { kind, every, rng, sent: 0, most, out: Vec::new() }
     }
 
     fn stranger(&mut self) -> SocketAddrV4 {
@@ -71,7 +77,7 @@ impl Attacker {
 
     /// Whether another datagram follows the next one.
     pub(crate) fn goes_on(&self) -> bool {
-        self.sent + 1 < if self.kind == Attack::Seqs { MOST_RANGES } else { MOST }
+        self.sent + 1 < self.most
     }
 
     /// One datagram. `secrets`: the client's transaction, its number of chunks, a receiver.

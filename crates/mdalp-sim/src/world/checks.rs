@@ -51,6 +51,13 @@ pub(crate) struct ClientTruth {
     acked_out: RangeSet,
 }
 
+impl ClientTruth {
+    /// It asks for another transaction.
+    pub(crate) fn starts_over(&mut self) {
+        (self.tid, self.layout, self.acked_out) = (None, None, RangeSet::new());
+    }
+}
+
 /// What was spent of an allowance that grows steadily up to a limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {

@@ -2,6 +2,7 @@
 //!
 //! Carries datagrams and deadlines between network and machines and checks what it sees on the way.
 
+mod again;
 mod plan;
 
 use super::checks::Truth;
@@ -17,6 +18,7 @@ use mdalp_netem::PathConfig;
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::layout::Layout;
+use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Content, Event, Outcome, Transfer};
@@ -62,6 +64,8 @@ enum Brain {
     },
     Sending(Box<Transfer>),
     Original(Original),
+    /// The process is gone, and is started again.
+    Dead,
     Over,
 }
 
@@ -110,6 +114,10 @@ pub(crate) struct Client {
     pub(crate) transfer: Option<Box<Transfer>>,
     pub(crate) original: Option<Original>,
     reported: u64,
+    /// The journal of a send that was cut short.
+    saved: Option<Vec<RangeSet>>,
+    pub(crate) resumed: u64,
+    pub(crate) fallbacks: u64,
     data: Vec<u8>,
     out: Vec<u8>,
     draws: mdalp_netem::Rng,
@@ -140,6 +148,9 @@ impl Client {
             transfer: None,
             original: None,
             reported: 0,
+            saved: None,
+            resumed: 0,
+            fallbacks: 0,
             data: Vec::new(),
             out: Vec::new(),
             draws: mdalp_netem::Rng::new(mdalp_netem::derive_seed(setup.seed, 2)),
@@ -382,7 +393,9 @@ impl Client {
                 Outcome::NothingArrives => End::NothingArrives,
                 _ => End::NoProgress,
             };
-            self.finish(net.now, end);
+            if !self.falls_back(net, truth, end) {
+                self.finish(net.now, end);
+            }
         }
     }
 
@@ -456,7 +469,7 @@ impl Client {
                 wake
             }
             Brain::Original(original) => original.poll_timeout(),
-            Brain::AskingOnce | Brain::Over => None,
+            Brain::AskingOnce | Brain::Dead | Brain::Over => None,
         };
         let late = self.draws.duration_up_to(self.setup.late_timers);
         self.process.set_timer(wake, late);

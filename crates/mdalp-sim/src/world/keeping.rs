@@ -40,6 +40,8 @@ pub(super) struct Book {
     pub(super) is_rotten: bool,
     /// Records may be lost that are no chunks: what this book says of them does not bind the store.
     is_damaged: bool,
+    /// All damage found so far names a chunk.
+    only_chunks: bool,
     /// How far the calendar is ahead, in milliseconds.
     pub(super) leap: u64,
     gone: BTreeSet<u64>,
@@ -58,6 +60,7 @@ impl Book {
             lost: BTreeSet::new(),
             is_rotten: false,
             is_damaged: false,
+            only_chunks: true,
             leap: 0,
             gone: BTreeSet::new(),
             crowded: 0,
@@ -241,7 +244,31 @@ impl Store {
         self.book.lost.extend(lost);
         self.model = found;
         self.book.is_rotten = false;
-        self.book.is_damaged |= torn || !damage.is_empty();
+        // Nor is a damaged header of it named before it is opened again.
+        self.book.is_damaged = true;
+        self.book.only_chunks &=
+            !torn && silent > 0 && damage.iter().all(|one| one.chunk.is_some());
+    }
+
+    /// After opening a log whose disk has rotted: what is in a place that is reported is lost.
+    pub(super) fn take_losses(&mut self, found: &BTreeMap<Key, ChunkCrc>) {
+        let Some(log) = self.log.as_ref().filter(|_| self.book.is_damaged) else { return };
+        let damage = &log.recovery().damage;
+        let is_lost = |key: &Key| !found.contains_key(key) && explains(damage, *key);
+        self.book.lost.extend(self.acked.iter().filter(|key| is_lost(key)));
+        if let Some(churn) = &mut self.churn {
+            churn.struck_out(|key| !is_lost(key));
+        }
+    }
+
+    /// Chunks struck out, transactions let go, chunks refused.
+    pub(super) fn stats(&self) -> [u64; 3] {
+        [self.book.struck, self.book.gone.len() as u64, self.book.crowded]
+    }
+
+    /// Whether nothing is lost that is no chunk: then a question finds what is missing.
+    pub(super) fn knows_its_losses(&self) -> bool {
+        self.book.only_chunks
     }
 
     pub(super) fn is_rotten(&self) -> bool {

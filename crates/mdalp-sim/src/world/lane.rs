@@ -83,6 +83,13 @@ impl LaneCheck {
         }
     }
 
+    /// The book of a send that goes on at `now`, after this was acknowledged.
+    pub(crate) fn after(mut self, held: &RangeSet, now: Instant) -> Self {
+        self.sent.union_with(held);
+        (self.acked, self.changed) = (held.len(), now);
+        self
+    }
+
     pub(crate) fn was_sent(&self, seq: u64) -> bool {
         self.sent.contains(seq)
     }

@@ -57,6 +57,18 @@ pub struct Counts {
     pub crashes: u64,
     /// Datagrams that found a socket buffer full.
     pub overflows: u64,
+    /// Bits that flipped on disks.
+    pub rotted: u64,
+    /// Chunks that scrubbing struck out.
+    pub struck: u64,
+    /// Transactions that were let go.
+    pub released: u64,
+    /// Chunks that were refused because a store was crowded.
+    pub crowded: u64,
+    /// Sends that went on by their journal.
+    pub resumed: u64,
+    /// Sends that were begun again with small chunks.
+    pub fallbacks: u64,
 }
 
 /// A world in motion.
@@ -137,8 +149,9 @@ impl World {
                 (due_at, node) = (server.process.timer(), Some(Who::Server(at)));
             }
         }
-        let over = self.clients.iter().map(|c| c.ended_at).collect::<Option<Vec<_>>>();
-        let end = over.and_then(|ends| ends.into_iter().max()).map(|at| at + self.setup.linger);
+        let last = |last: Option<Instant>, c: &Client| Some(last?.max(c.ended_at?));
+        let over = self.clients.iter().fold(Some(Instant::ZERO), last);
+        let end = over.map(|at| at + self.setup.linger);
         let end = end.unwrap_or(self.setup.horizon).min(self.setup.horizon);
         if due_at > end || due_at == Instant::NEVER {
             self.net.now = self.net.now.max(end.min(due_at));
@@ -263,6 +276,8 @@ impl World {
                 let home = &mut net.homes[client];
                 *home = SocketAddrV4::new(*home.ip(), home.port().wrapping_add(1).max(1024));
             }
+            Action::CrashClient { client, lost } => self.clients[client].die(net, lost),
+            Action::StartClient(client) => self.clients[client].come_back(net, truth, setup),
             Action::Kill { server, power } => {
                 if self.servers[server].up {
                     self.crashes += 1;
@@ -335,6 +350,8 @@ impl World {
         for at in 0..self.clients.len() {
             self.clients[at].setup.late_timers = Duration::ZERO;
             self.resume(Who::Client(at));
+            let (net, truth, setup) = (&mut self.net, &mut self.truth, &self.setup);
+            self.clients[at].come_back(net, truth, setup);
         }
     }
 
@@ -394,6 +411,12 @@ impl World {
             corrupted,
             crashes: self.crashes,
             overflows: self.overflows,
+            rotted: self.rotted,
+            struck: self.servers.iter().map(|server| server.store.stats()[0]).sum(),
+            released: self.servers.iter().map(|server| server.store.stats()[1]).sum(),
+            crowded: self.servers.iter().map(|server| server.store.stats()[2]).sum(),
+            resumed: self.clients.iter().map(|client| client.resumed).sum(),
+            fallbacks: self.clients.iter().map(|client| client.fallbacks).sum(),
         }
     }
 

@@ -93,10 +93,12 @@ pub(crate) fn glance(bytes: &[u8]) -> (u8, u64) {
         Some([digit @ b'0'..=b'9', b';', ..]) => digit - b'0',
         _ => return (255, 0),
     };
-    let head = &bytes[..bytes.len().min(60)];
+    let head = &bytes[7..bytes.len().min(60)];
     let mut seq = 0;
-    if let Some(from) = head.windows(5).position(|w| w == b";SEQ:") {
-        let digits = head[from + 5..].iter().take_while(|b| b.is_ascii_digit());
+    // Behind the transaction's number, if anywhere.
+    let fields = head.splitn(2, |byte| *byte == b';').nth(1);
+    if let Some(from) = fields.and_then(|fields| fields.strip_prefix(b"SEQ:")) {
+        let digits = from.iter().take_while(|b| b.is_ascii_digit());
         seq = digits.fold(0u64, |n, &d| n.wrapping_mul(10).wrapping_add(u64::from(d - b'0')));
     }
     (kind, seq)

@@ -281,7 +281,10 @@ impl Store {
             let before = self.model.get(key);
             truth.i05_recovery_keeps_bytes(before.is_none_or(|before| before == crc), *key);
         }
-        self.check_all_there(log, &found, truth);
+        self.take_losses(&found);
+        if let Some(log) = &self.log {
+            self.check_all_there(log, &found, truth);
+        }
         self.model = found;
     }
 
