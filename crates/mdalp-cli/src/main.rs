@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod console;
 mod demo;
+mod directory;
 mod exit;
 mod get;
 mod held;

@@ -154,8 +154,10 @@ pub enum DamageKind {
     SegmentHeaderCopy,
     /// Both copies: the whole segment is left alone and nothing in it is used.
     Segment,
-    /// The file is a segment of another store, or another segment, and is left alone.
+    /// The file is a segment of another store, and is left alone.
     Foreign,
+    /// The file is another segment of this store than its name says.
+    Misplaced,
     /// Chunks or other records that the segment had are not in the file any more, or the file is gone: it
     /// was cut off, removed, emptied, or an older copy was put in its place.
     Lost,
@@ -175,7 +177,8 @@ impl std::fmt::Display for Damage {
             DamageKind::Meaning => "a record is not understood",
             DamageKind::SegmentHeaderCopy => "one copy of the header is damaged",
             DamageKind::Segment => "the header is damaged",
-            DamageKind::Foreign => "the file belongs to another segment or store",
+            DamageKind::Foreign => "the file belongs to another store",
+            DamageKind::Misplaced => "the file is another segment than its name says",
             DamageKind::Lost => "less is in the file than was written, or it is gone",
             DamageKind::Index => "the index is damaged",
             DamageKind::Manifest => return f.write_str("the manifest is damaged"),

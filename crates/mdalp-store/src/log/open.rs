@@ -103,7 +103,7 @@ fn identify<F: DiskFile>(
             })
         }
         FileHeader::Segment { id, .. } if id.number != number && store == Some(id.store) => {
-            report(DamageKind::Foreign);
+            report(DamageKind::Misplaced);
             Ok(Identified::Misplaced(file, id))
         }
         FileHeader::Segment { id, .. }
