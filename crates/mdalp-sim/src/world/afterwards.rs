@@ -23,7 +23,6 @@ impl World {
             return;
         }
         self.heal();
-        self.open_again();
         self.rot();
         let mended = self.mend();
         self.wait();
@@ -125,14 +124,14 @@ impl World {
 
     /// All directories together are the payload, or say what is missing.
     fn read_all(&mut self, mended: &[Option<usize>]) {
-        for client in 0..self.clients.len() {
+        for (client, mended) in mended.iter().enumerate() {
             let Some(tid) = self.clients[client].tid else { continue };
             let mut seen = Seen::default();
             let stores = || self.servers.iter().map(|server| &server.store);
             stores().for_each(|store| store.seen_from_outside(TransactionId(tid.0), &mut seen));
             // What was mended is not lost, unless more rotted than was named then.
             let lost: usize = stores().map(|store| store.lost_of(tid.0)).sum();
-            let lost = mended[client].map_or(lost, |then| lost.saturating_sub(then));
+            let lost = mended.map_or(lost, |then| lost.saturating_sub(then));
             let complete = self.clients[client].end == Some(End::Complete);
             let excused = lost > 0 || seen.is_released || !complete;
             let released = stores().any(|store| store.released(tid.0));

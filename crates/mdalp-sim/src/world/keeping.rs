@@ -137,9 +137,17 @@ impl Store {
 
     /// What was released need not be there any more.
     fn forget(&mut self, tid: u64) {
-        self.model.retain(|key, _| key.0 != tid);
-        self.acked.retain(|key| key.0 != tid);
-        self.book.lost.retain(|key| key.0 != tid);
+        let all = (tid, 0)..=(tid, u64::MAX);
+        let held: Vec<_> = self.model.range(all.clone()).map(|(key, _)| *key).collect();
+        for key in held {
+            self.model.remove(&key);
+        }
+        for set in [&mut self.acked, &mut self.book.lost] {
+            let gone: Vec<_> = set.range(all.clone()).copied().collect();
+            for key in gone {
+                set.remove(&key);
+            }
+        }
     }
 
     /// What crowding was answered with: nothing that is held may have gone for it.

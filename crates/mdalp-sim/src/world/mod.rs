@@ -287,7 +287,10 @@ impl World {
             Action::Start(server) => self.servers[server].start(net, truth, setup),
             Action::Pause { who, clock } => {
                 let now = net.now;
-                self.process(who).pause(now, clock);
+                // A process that is gone cannot stand still.
+                if !matches!(who, Who::Client(at) if self.clients[at].is_dead()) {
+                    self.process(who).pause(now, clock);
+                }
             }
             Action::Resume(who) => self.resume(who),
             Action::DiskFails { server, op, nth, failure } => {
