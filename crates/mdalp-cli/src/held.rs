@@ -9,7 +9,9 @@ use crate::text;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_store::disk::RealDisk;
-use mdalp_store::{Query, ReadError, Reader, ReceiverId, ReceiverName, State, TransactionSummary};
+use mdalp_store::{
+    Damage, Query, ReadError, Reader, ReceiverId, ReceiverName, State, TransactionSummary,
+};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -55,7 +57,9 @@ fn open(dir: &Path) -> Result<Reader<RealDisk>, Failure> {
     })?;
     if !store.damage().is_empty() {
         let count = text::count(store.damage().len() as u64, "place");
-        console::note(format_args!("mdalp: data directory {dir_name}: damaged in {count}"));
+        console::note(format_args!(
+            "mdalp: data directory {dir_name}: damaged in {count}; mdalp verify --data {dir_name} names them"
+        ));
     }
     Ok(store)
 }
@@ -66,6 +70,15 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Looks at every byte of all stores: what is damaged, by directory.
+    pub(crate) fn check(&self) -> Result<Vec<(usize, Damage)>, ReadError> {
+        let mut all = Vec::new();
+        for (at, store) in self.stores.iter().enumerate() {
+            all.extend(store.check()?.into_iter().map(|damage| (at, damage)));
+        }
+        Ok(all)
+    }
+
     /// The numbers of each store's receivers follow those of the store before.
     fn receiver_offsets(&self) -> Result<Vec<u16>, ReadError> {
         let mut next = 0_u16;
@@ -84,6 +97,7 @@ impl Held {
         parts: Vec<TransactionSummary>,
     ) -> Result<Option<TransactionSummary>, ReadError> {
         let several = parts.len() > 1;
+        let damaged = parts.iter().any(|part| part.state == State::Damaged);
         let mut parts = parts.into_iter();
         let Some(mut whole) = parts.next() else { return Ok(None) };
         for part in parts {
@@ -114,7 +128,11 @@ impl Held {
             let held = whole.ranges.contiguous_from_zero().map(|chunks| (chunks, whole.bytes));
             if matches!(whole.state, State::Open | State::Complete | State::Damaged) {
                 let is_whole = stated.is_some() && held == stated;
-                whole.state = if is_whole { State::Complete } else { State::Open };
+                whole.state = match (is_whole, damaged) {
+                    (true, _) => State::Complete,
+                    (false, true) => State::Damaged,
+                    (false, false) => State::Open,
+                };
             }
         }
         Ok(Some(whole))

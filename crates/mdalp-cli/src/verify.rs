@@ -1,4 +1,4 @@
-//! `mdalp verify`: checks a file against what the servers hold, or against a receipt.
+//! `mdalp verify`: checks every byte that servers hold, or a file against that, or against a receipt.
 
 use crate::console;
 use crate::exit::{Exit, Outcome};
@@ -8,19 +8,20 @@ use crate::show;
 use crate::text;
 use mdalp::Payload;
 use mdalp_proto::ids::TransactionId;
-use mdalp_store::assemble;
+use mdalp_store::{Query, State, assemble};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Checks a file against what servers hold of a transaction, or against a receipt
+/// Checks every byte that servers hold, or a file against a transaction or a receipt
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The file that was sent
-    file: PathBuf,
+    /// The file that was sent; without one, all that is in the data directories is checked
+    #[arg(requires = "against")]
+    file: Option<PathBuf>,
 
     /// A transaction that the servers hold, or a receipt that `send --receipt` wrote
     #[arg(value_name = "TID|RECEIPT")]
-    against: String,
+    against: Option<String>,
 
     #[command(flatten)]
     data: DataArgs,
@@ -28,13 +29,42 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let name = self.file.display();
+        match (&self.file, &self.against) {
+            (Some(file), Some(against)) => self.compare(file, against),
+            _ => self.check(),
+        }
+    }
+
+    /// Looks at every byte of the data directories.
+    fn check(&self) -> Outcome {
+        let held = self.data.open()?;
+        let failed = |error| Exit::LocalIo.because(format_args!("{}: {error}", self.data.names()));
+        let damage = held.check().map_err(failed)?;
+        for (at, damage) in &damage {
+            let dir = self.data.dirs().get(*at).map(|dir| dir.display().to_string());
+            console::print(&format!("{}: {damage}\n", dir.unwrap_or_default()))?;
+        }
+        for one in held.list().map_err(failed)? {
+            if one.state == State::Damaged {
+                console::print(&format!("transaction {} is damaged; send it again\n", one.tid))?;
+            }
+        }
+        if damage.is_empty() {
+            console::note(format_args!("{}: every byte is as it was written", self.data.names()));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let count = text::count(damage.len() as u64, "place");
+        Err(Exit::Verification.because(format_args!("{}: damaged in {count}", self.data.names())))
+    }
+
+    fn compare(&self, file: &Path, against: &str) -> Outcome {
+        let name = file.display();
         let unreadable = |error| Exit::LocalIo.because(format_args!("{name}: {error}"));
-        let payload = Payload::open(&self.file).map_err(unreadable)?;
+        let payload = Payload::open(file).map_err(unreadable)?;
         let blake3 = payload.blake3().map_err(unreadable)?;
-        let (bytes, expected, whose) = match self.against.parse() {
+        let (bytes, expected, whose) = match against.parse() {
             Ok(tid) => self.held(TransactionId(tid))?,
-            Err(_) => receipt(Path::new(&self.against))?,
+            Err(_) => receipt(Path::new(against))?,
         };
         if (payload.len(), blake3::Hash::from_bytes(blake3)) != (bytes, expected) {
             return Err(Exit::Verification.because(format_args!(

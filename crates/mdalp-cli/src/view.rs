@@ -39,7 +39,7 @@ impl Views {
         };
         Self {
             json: json.then(json::Json::begin),
-            log: log::Log::new(verbose),
+            log: log::Log::new(verbose, stderr().is_terminal()),
             progress: progress::view(how),
         }
     }

@@ -11,6 +11,9 @@ use std::io;
 
 pub use real::{RealDisk, RealLock};
 
+/// The number of the file that says which segments there are; never listed.
+pub const MANIFEST: u64 = 0;
+
 /// A flat directory of numbered files.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
@@ -20,7 +23,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// Takes the directory for this writer; [`io::ErrorKind::WouldBlock`] if another one has it.
     fn lock(&self) -> io::Result<Self::Lock>;
-    /// The numbers of all files, ascending.
+    /// The numbers of all files but [`MANIFEST`], ascending.
     fn list(&self) -> io::Result<Vec<u64>>;
     /// Makes a new, empty file.
     fn create(&self, number: u64) -> io::Result<Self::File>;

@@ -2,6 +2,7 @@
 //!
 //! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
 //! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
+//! - [`manifest`]: what there should be; [`restore`]: what is done about what is not there.
 //! - [`index`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
 //!   may be. [`chunks`]: reading it.
 //! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments;
@@ -25,8 +26,10 @@ mod footer;
 mod format;
 mod fresh;
 mod index;
+mod manifest;
 mod open;
 mod records;
+mod restore;
 mod rewrite;
 mod roll;
 mod scan;
@@ -34,6 +37,7 @@ mod share;
 mod verify;
 mod write;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,13 +49,14 @@ use mdalp_proto::wire::Statement;
 pub(crate) use open::load_read_only;
 
 pub(crate) use catalog::Catalog;
+pub(crate) use verify::find_damage;
 
 use self::scan::Contents;
 use crate::disk::Disk;
 use crate::traits::{ChunkLog, Query, Transactions};
 use crate::types::{
-    AppendResult, Crowding, Durability, NewChunk, ReadError, Receipt, ReceiverId, ReceiverName,
-    Release, StoreError, TransactionInfo, TransactionSummary, Unfinished, UnixMillis,
+    AppendResult, Crowding, Durability, Maintained, NewChunk, ReadError, Receipt, ReceiverId,
+    ReceiverName, Release, StoreError, TransactionInfo, TransactionSummary, Unfinished, UnixMillis,
 };
 
 /// How a [`SegmentLog`] behaves.
@@ -145,8 +150,38 @@ pub enum DamageKind {
     SegmentHeaderCopy,
     /// Both copies: the whole segment is left alone and nothing in it is used.
     Segment,
-    /// The segment belongs to another store and is left alone.
+    /// The file is a segment of another store, or another segment, and is left alone.
     Foreign,
+    /// Chunks or other records that the segment had are not in the file any more, or the file is gone: it
+    /// was cut off, removed, emptied, or an older copy was put in its place.
+    Lost,
+    /// A place that opening does not trust any more: index, footer or end of a sealed segment. Nothing is
+    /// lost, it was made anew.
+    Index,
+    /// The manifest. Nothing is lost; what opening would have noticed by it this time, it did not.
+    Manifest,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { segment, offset, kind, chunk } = self;
+        let what = match kind {
+            DamageKind::Header => "a record's header is damaged",
+            DamageKind::Body => "a record is damaged",
+            DamageKind::Meaning => "a record is not understood",
+            DamageKind::SegmentHeaderCopy => "one copy of the header is damaged",
+            DamageKind::Segment => "the header is damaged",
+            DamageKind::Foreign => "the file belongs to another segment or store",
+            DamageKind::Lost => "less is in the file than was written, or it is gone",
+            DamageKind::Index => "the index is damaged",
+            DamageKind::Manifest => return f.write_str("the manifest is damaged"),
+        };
+        write!(f, "segment {segment} at {offset}: {what}")?;
+        match chunk {
+            Some((tid, seq)) => write!(f, ", transaction {tid} lost chunk {seq}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A write that was cut short, and was never acknowledged (or damage to the very last record).
@@ -217,7 +252,11 @@ pub struct SegmentLog<D: Disk> {
     reclaiming: Mutex<()>,
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
+    /// Taken after `reclaiming`.
+    scrub: Mutex<verify::Scrub>,
     inner: Mutex<Inner<D::File>>,
+    /// Taken after all others.
+    manifest: Mutex<manifest::Manifest<D::File>>,
     /// Dropped last.
     _lock: D::Lock,
 }
@@ -245,6 +284,12 @@ struct Inner<F> {
     poison: Option<Poison>,
     room: write::Room,
     since_room_check: u64,
+    /// Segments in which something was not as it was written.
+    suspects: BTreeSet<u64>,
+    /// Damage that was struck out where nobody could be told.
+    unreported: Vec<Damage>,
+    /// The segment being written, and how far, when maintenance looked last.
+    seen_end: (u64, u64),
 }
 
 /// The segment being written. Its chunks are in the catalog, like those of all others.
@@ -266,6 +311,27 @@ impl Active {
     /// full log must be able to record what makes it emptier.
     fn intake_limit(&self) -> u64 {
         self.limit - self.limit / 64
+    }
+}
+
+impl<F> Inner<F> {
+    fn new(limits: Limits, catalog: Catalog<F>, active: Option<Active>) -> Self {
+        Self {
+            limits,
+            catalog,
+            fresh: fresh::Fresh::default(),
+            runs: Vec::new(),
+            order: Vec::new(),
+            begun: Vec::new(),
+            active,
+            buf: Vec::new(),
+            poison: None,
+            room: write::Room::All,
+            since_room_check: 0,
+            suspects: BTreeSet::new(),
+            unreported: Vec::new(),
+            seen_end: (0, 0),
+        }
     }
 }
 
@@ -308,6 +374,10 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
         // What the last segment released may be the room for the next one.
         self.remove_segments()?;
         if made == Err(StoreError::Full) { self.make_spare() } else { made }
+    }
+
+    fn maintain(&self) -> Result<Maintained, StoreError> {
+        self.maintain_step()
     }
 
     fn durability(&self) -> Durability {
@@ -386,7 +456,14 @@ impl<D: Disk> Query for SegmentLog<D> {
         from: SequenceNumber,
         visit: &mut dyn FnMut(SequenceNumber, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let chunks = self.inner().catalog.chunks(tid, from)?;
-        chunks.visit(visit)
+        let chunks = self.inner().catalog.chunks(tid, from);
+        let read = chunks.and_then(|chunks| chunks.visit(visit));
+        // A file that ends before its index says so is damaged as well.
+        let ended = ReadError::Io(io::ErrorKind::UnexpectedEof);
+        if matches!(read, Err(ReadError::Damaged { .. })) || read == Err(ended) {
+            self.inner().suspect(tid);
+            self.mend_suspects();
+        }
+        read
     }
 }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 
 use crate::disk::Disk;
-use crate::log::{Catalog, Damage, OpenError, load_read_only};
+use crate::log::{Catalog, Damage, OpenError, find_damage, load_read_only};
 use crate::traits::Query;
 use crate::types::{ReadError, ReceiverName, TransactionSummary};
 
@@ -28,9 +28,19 @@ impl<D: Disk> Reader<D> {
         Ok(Self { catalog, damage })
     }
 
-    /// What is damaged, by segment; the end of a segment that is being written is not damage.
+    /// What is known to be damaged, by segment; the end of a segment that is being written is not damage.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
+    }
+
+    /// Looks at every byte: the same, and what shows by that. Changes nothing: a server that has the store
+    /// strikes it out.
+    pub fn check(&self) -> Result<Vec<Damage>, ReadError> {
+        let mut all = find_damage(&self.catalog)?;
+        all.extend_from_slice(&self.damage);
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
     }
 }
 

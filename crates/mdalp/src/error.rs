@@ -40,7 +40,7 @@ pub enum SendError {
     },
     /// The orchestrator did not answer.
     #[error(
-        "orchestrator {addr} did not answer within {seconds} s (intents sent: {intents}); \
+        "orchestrator {addr} did not answer within {seconds} s (intents sent: {intents}){system}; \
          check address, port and firewall, or wait longer with --intent-timeout"
     )]
     NoAnswer {
@@ -50,6 +50,17 @@ pub enum SendError {
         seconds: f64,
         /// How often.
         intents: u64,
+        /// What the system says of it, if anything.
+        system: String,
+    },
+    /// The orchestrator's host says again and again that nobody listens there.
+    #[error(
+        "orchestrator {addr} is not there: its host refuses, so nothing listens on that UDP port; \
+         check address and port, or start it"
+    )]
+    NotThere {
+        /// Whom was asked.
+        addr: SocketAddr,
     },
     /// The orchestrator's answer cannot be understood.
     #[error("orchestrator {addr} answered, but not with an assignment: {why}")]
@@ -119,12 +130,13 @@ pub enum SendError {
     },
     /// Every byte is acknowledged, but nobody confirmed the whole, and that was required.
     #[error(
-        "all bytes are acknowledged, but no server confirmed the whole (transaction {tid}); \
-         the receivers are classic or did not answer"
+        "all bytes are acknowledged, but no server confirmed the whole (transaction {tid}); {why}"
     )]
     Unverified {
         /// The transaction.
         tid: u64,
+        /// Who did not answer, or that nobody could be asked.
+        why: String,
     },
     /// Nothing comes back although chunks are small.
     #[error("large datagrams do not arrive")]
@@ -165,7 +177,9 @@ impl SendError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Usage(_) | Self::Resume { .. } => Reason::Usage,
-            Self::Resolve { .. } | Self::NoAnswer { .. } => Reason::NoOrchestrator,
+            Self::Resolve { .. } | Self::NoAnswer { .. } | Self::NotThere { .. } => {
+                Reason::NoOrchestrator
+            }
             Self::NotUnderstood { .. } => Reason::NotUnderstood,
             Self::NoReceivers { .. } => Reason::NoReceiver,
             Self::AllRefused { .. } => Reason::Security,

@@ -129,6 +129,30 @@ pub enum Kind {
         /// For how long.
         seconds: u64,
     },
+    /// Nothing has come for a while: whom the client waits for. First within two seconds, and then
+    /// every ten.
+    Waiting {
+        /// For what: `resolver`, `orchestrator`, `latencies`, `receivers`, `hash` or `confirmation`.
+        what: &'static str,
+        /// Whom: addresses, or names where there is no address.
+        addresses: Vec<String>,
+        /// For how long.
+        seconds: f64,
+        /// What the system says of them, such as that a host refuses.
+        problem: Option<String>,
+    },
+    /// A receiver says that it takes no chunks at this moment; they are sent to it again.
+    Refused {
+        /// The receiver.
+        address: String,
+        /// Why, in the protocol's words.
+        why: &'static str,
+    },
+    /// All is acknowledged, but these receivers, which say that they can confirm the whole, did not.
+    Unconfirmed {
+        /// The receivers.
+        addresses: Vec<String>,
+    },
     /// Chunks moved from one receiver to another.
     Replan {
         /// Who had them.

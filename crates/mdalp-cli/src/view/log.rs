@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 pub(super) struct Log {
     verbose: u8,
+    /// Whether somebody watches.
+    terminal: bool,
     /// Receivers' names by address.
     names: BTreeMap<String, String>,
 }
 
 impl Log {
-    pub(super) fn new(verbose: u8) -> Self {
-        Self { verbose, names: BTreeMap::new() }
+    pub(super) fn new(verbose: u8, terminal: bool) -> Self {
+        Self { verbose, terminal, names: BTreeMap::new() }
     }
 
     /// The lines for an event, without the last line break; none if it is not to be said.
@@ -44,7 +46,52 @@ impl Log {
             Kind::Fallback { chunk_bytes } => vec![fallback(*chunk_bytes)],
             Kind::Resume { tid, bytes, total_bytes } => vec![resume(*tid, *bytes, *total_bytes)],
             Kind::Warning { text } => vec![text.clone()],
+            Kind::Refused { address, why } => vec![self.refuses(address, why)],
+            Kind::Unconfirmed { addresses } => vec![self.unconfirmed(addresses)],
+            Kind::Waiting { what, addresses, seconds, problem } if self.terminal => {
+                vec![self.waiting(what, addresses, *seconds, problem.as_deref())]
+            }
             _ => Vec::new(),
+        }
+    }
+
+    fn refuses(&self, address: &str, why: &str) -> String {
+        format!("{} takes no chunks at this moment: {why}", self.who(address))
+    }
+
+    fn all_of(&self, addresses: &[String]) -> String {
+        addresses.iter().map(|address| self.who(address)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn unconfirmed(&self, addresses: &[String]) -> String {
+        format!(
+            "all bytes are acknowledged, but no confirmation of the whole came from {}",
+            self.all_of(addresses)
+        )
+    }
+
+    fn waiting(
+        &self,
+        what: &str,
+        addresses: &[String],
+        seconds: f64,
+        problem: Option<&str>,
+    ) -> String {
+        let whom = self.all_of(addresses);
+        let problem = problem.map_or_else(String::new, |said| format!("; the system says: {said}"));
+        let since = format!("{seconds:.1} s");
+        match what {
+            "resolver" => format!("waiting for the address of {whom}: {since}{problem}"),
+            "orchestrator" if seconds < 0.1 => format!("waiting for orchestrator {whom}{problem}"),
+            "orchestrator" => {
+                format!("waiting for orchestrator {whom}: no answer for {since}{problem}")
+            }
+            "latencies" => format!("waiting for echoes of {whom}: {since}{problem}"),
+            "hash" => format!("all is acknowledged; reading {whom} for its hash: {since}{problem}"),
+            "confirmation" => {
+                format!("all is acknowledged; waiting for {whom} to confirm: {since}{problem}")
+            }
+            _ => format!("waiting for {whom}: no ack for {since}{problem}"),
         }
     }
 
@@ -80,6 +127,11 @@ impl Log {
                 };
                 return std::iter::once(first).chain(shares.iter().map(share)).collect();
             }
+            Kind::Waiting { what, addresses, seconds, problem } => {
+                self.waiting(what, addresses, *seconds, problem.as_deref())
+            }
+            Kind::Refused { address, why } => self.refuses(address, why),
+            Kind::Unconfirmed { addresses } => self.unconfirmed(addresses),
             Kind::Retransmit { address, seq, next_timeout_ms } => {
                 let next = text::seconds(next_timeout_ms / 1000.0);
                 format!(
@@ -178,4 +230,28 @@ fn end(report: &Report) -> Vec<String> {
         lines.push(format!("ignored datagrams: {}", counts.join(", ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn waiting(what: &'static str, problem: Option<&str>) -> Event {
+        let (addresses, problem) = (vec!["127.0.0.1:4650".to_owned()], problem.map(str::to_owned));
+        let kind = Kind::Waiting { what, addresses, seconds: 1.5, problem };
+        Event { at: Duration::from_millis(1500), kind }
+    }
+
+    #[test]
+    fn t24_a_terminal_is_told_whom_the_client_waits_for_and_a_pipe_only_with_v() {
+        let event = waiting("orchestrator", Some("connection refused"));
+        let said = "waiting for orchestrator 127.0.0.1:4650: no answer for 1.5 s; \
+                    the system says: connection refused";
+        assert_eq!(Log::new(0, true).line(&event), Some(format!("mdalp: {said}")));
+        assert_eq!(Log::new(0, false).line(&event), None);
+        assert!(Log::new(1, false).line(&event).unwrap().ends_with(said));
+        let said = Log::new(0, true).line(&waiting("receivers", None));
+        assert_eq!(said.as_deref(), Some("mdalp: waiting for 127.0.0.1:4650: no ack for 1.5 s"));
+    }
 }

@@ -34,6 +34,55 @@ fn a_silent_orchestrator_is_exit_code_3() {
 }
 
 #[test]
+fn t24_an_orchestrator_that_is_not_there_is_named_at_once_and_not_waited_for_to_the_end() {
+    let net = Net::new();
+    let file = net.file("payload", b"x");
+    let mut client = Watched::start(&mut net.client(&file, &["--intent-timeout", "60"]));
+    client.wait_for(|event| event["type"] == "waiting");
+    let waiting = client.seen.last().unwrap();
+    assert!(waiting["t_ns"].as_u64().unwrap() < 1_000_000_000, "{waiting}");
+    assert_eq!(waiting["problem"], "connection refused");
+    assert_eq!(waiting["addresses"][0], format!("{}:4650", net.ip(1)));
+    let (status, events, stderr) = client.finish();
+    assert_eq!(status.code(), Some(3));
+    assert!(events.last().unwrap()["t_ns"].as_u64().unwrap() < 20_000_000_000);
+    assert!(stderr.contains("nothing listens on that UDP port"), "{stderr}");
+}
+
+#[test]
+fn t24_whom_a_send_waits_for_is_said_within_two_seconds() {
+    let net = Net::new();
+    let file = net.file("payload", b"x");
+    net.assigning_orchestrator(1);
+    // A receiver that takes everything and says nothing.
+    net.fake_receiver(2, 0);
+    let mut client = Watched::start(&mut net.client(&file, &[]));
+    client.wait_for(|event| event["type"] == "waiting");
+    let waiting = client.seen.last().unwrap();
+    assert!(waiting["t_ns"].as_u64().unwrap() < 2_500_000_000, "{waiting}");
+    let expected = (&"receivers".into(), &format!("{}:4650", net.ip(2)).into());
+    assert_eq!((&waiting["what"], &waiting["addresses"][0]), expected);
+    client.kill();
+
+    let silent = Net::new();
+    silent.fake_orchestrator(None);
+    let mut client = Watched::start(&mut silent.client(&file, &[]));
+    client.wait_for(|event| event["type"] == "waiting");
+    assert_eq!(client.seen.last().unwrap()["what"], "orchestrator");
+    client.kill();
+}
+
+#[test]
+fn t29_an_address_of_no_host_is_a_usage_error() {
+    let net = Net::new();
+    let file = net.file("payload", b"x");
+    for addr in ["0.0.0.0", "::", "[::]", "255.255.255.255"] {
+        let (_, stderr) = fails_with(&mut mdalp(&["-a", addr, "-f", &file]), 2);
+        assert!(stderr.contains("no single host has this address"), "{stderr}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_no_assignment_is_exit_code_4() {
     let net = Net::new();
     net.fake_orchestrator(Some(b"Type:1;TID:1;DATA:[0]*(10**7);".to_vec()));

@@ -90,8 +90,6 @@ fn b10_t14_copies_survive_resume() {
     let sent = run(&mut net.client(&file, &["--resume", "--json"]));
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
     let end = json_lines(&sent.stdout).pop().unwrap();
-    let shown =
-        run(&mut mdalp(&["show", &end["tid"].to_string(), "--json", "--data", &net.data()]));
     let taken: u64 = end["receivers"]
         .as_array()
         .unwrap()
@@ -102,7 +100,7 @@ fn b10_t14_copies_survive_resume() {
             last.parse::<u64>().unwrap() - first.parse::<u64>().unwrap() + 1
         })
         .sum();
-    assert_eq!(taken, 2 * end["total_chunks"].as_u64().unwrap(), "{end} {}", text(&shown.stdout));
+    assert_eq!(taken, 2 * end["total_chunks"].as_u64().unwrap(), "{end}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod flood;
 mod full_disk;
 mod icmp;
 
+mod several;
 mod size;
 
 use crate::support::{Net, choices, peak_memory};
@@ -61,6 +62,18 @@ const TESTS: &[(&str, fn())] = &[
     (
         "icmp::f24_hosts_that_answer_no_echo_get_equal_shares_and_everything",
         icmp::f24_hosts_that_answer_no_echo_get_equal_shares_and_everything,
+    ),
+    (
+        "several::every_line_of_the_page_on_several_machines_does_what_it_says",
+        several::every_line_of_the_page_on_several_machines_does_what_it_says,
+    ),
+    (
+        "several::b_t5_receivers_killed_between_sends_and_one_of_them_for_good",
+        several::b_t5_receivers_killed_between_sends_and_one_of_them_for_good,
+    ),
+    (
+        "several::a_hundred_sends_in_a_row_and_24_at_once_from_one_address_are_all_taken",
+        several::a_hundred_sends_in_a_row_and_24_at_once_from_one_address_are_all_taken,
     ),
     (
         "size::f26_classic_datagrams_fit_everywhere_and_long_chunks_arrive",

@@ -211,8 +211,13 @@ impl Transfer {
 
     /// Asks everybody who is to be asked and was not asked yet.
     fn ask_all(&mut self, now: Instant) {
+        self.ask_from(now, 0);
+    }
+
+    /// Asks those from the `first` on.
+    fn ask_from(&mut self, now: Instant, first: usize) {
         let count = self.confirmation.inquiry.as_ref().map_or(0, |inquiry| inquiry.questions.len());
-        (0..count).for_each(|n| self.ask(now, n));
+        (first..count).for_each(|n| self.ask(now, n));
     }
 
     /// Asks the `n`-th receiver that is to be asked, once more.
@@ -354,14 +359,25 @@ impl Transfer {
         for question in inquiry.questions.iter_mut().filter(|question| question.lane == at) {
             (question.confirmed, question.next_at) = (true, None);
         }
-        let confirmed: Vec<usize> =
-            inquiry.questions.iter().filter(|q| q.confirmed).map(|q| q.lane).collect();
-        if confirmed.len() == inquiry.questions.len() {
-            // Nobody compares the hash here: only the CRC in each ack says that the bytes arrived as sent.
-            let verified =
-                self.holders().all(|at| confirmed.contains(&at) && self.lanes[at].uses_crc);
-            self.finish(Outcome::Complete { verified });
+        if !inquiry.questions.iter().all(|question| question.confirmed) {
+            return;
         }
+        // An ack that came meanwhile may have made somebody a holder.
+        let asked: Vec<usize> = inquiry.questions.iter().map(|question| question.lane).collect();
+        let first = asked.len();
+        let mut late = self.recorders();
+        late.retain(|question| !asked.contains(&question.lane));
+        if late.is_empty() {
+            // Nobody compares the hash here: only the CRC in each ack says that the bytes arrived as sent.
+            let is_sure = |at: usize| asked.contains(&at) && self.lanes[at].uses_crc;
+            let verified = self.holders().all(is_sure);
+            return self.finish(Outcome::Complete { verified });
+        }
+        self.confirmation
+            .inquiry
+            .iter_mut()
+            .for_each(|inquiry| inquiry.questions.append(&mut late));
+        self.ask_from(now, first);
     }
 
     /// Whoever was asked for all has a store of its own: each receiver answers for itself.

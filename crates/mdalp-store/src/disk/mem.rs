@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::inode::{Change, Inode};
-use super::{Access, Allocate, Disk, DiskFile, Space};
+use super::{Access, Allocate, Disk, DiskFile, MANIFEST, Space};
 
 /// What is written as a whole or not at all.
 pub const SECTOR: usize = 512;
@@ -309,8 +309,8 @@ impl Disk for MemDisk {
 
     fn list(&self) -> io::Result<Vec<u64>> {
         let number = |name: &Name| match *name {
+            Name::File(MANIFEST) | Name::Draft(_) => None,
             Name::File(number) => Some(number),
-            Name::Draft(_) => None,
         };
         Ok(self.sim().dir.keys().filter_map(number).collect())
     }

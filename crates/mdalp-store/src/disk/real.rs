@@ -1,14 +1,15 @@
 //! A directory of the file system as a [`Disk`].
 //!
 //! Directory 0700, files 0600. The lock is an empty file named `lock`, locked by the operating system,
-//! so it ends with its process. Segments are `.seg`, drafts `.new`; other files are left alone.
+//! so it ends with its process. Segments are `.seg`, drafts `.new`, the manifest is `manifest`; other files
+//! are left alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Allocate, Disk, DiskFile, Space};
+use super::{Access, Allocate, Disk, DiskFile, MANIFEST, Space};
 
 const ZEROS: &[u8] = &[0; 256 * 1024];
 
@@ -45,6 +46,9 @@ impl RealDisk {
     }
 
     fn file(&self, number: u64) -> PathBuf {
+        if number == MANIFEST {
+            return self.path.join("manifest");
+        }
         self.path.join(format!("{number:010}.seg"))
     }
 
@@ -111,7 +115,9 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<u64>> {
-        self.numbers(".seg")
+        let mut numbers = self.numbers(".seg")?;
+        numbers.retain(|&number| number != MANIFEST);
+        Ok(numbers)
     }
 
     fn create(&self, number: u64) -> io::Result<File> {

@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
@@ -16,7 +17,8 @@ use mdalp_proto::wire::Statement;
 use super::chunks::{Chunks, Source};
 use super::crowd::Crowd;
 use super::format::{HEADER, Header, SegmentId, kind};
-use super::index::{Index, Slice};
+use super::index::{Cursor, Index, Slice};
+use super::scan::scan;
 use super::share::Shares;
 use super::{Damage, Limits};
 use crate::disk::{DiskFile, read_exact_at};
@@ -44,6 +46,9 @@ pub(super) struct Facts {
     pub(super) floor: u64,
     /// Chunks came after the last receipt.
     pub(super) reopened: bool,
+    /// Chunks that were held once and were found damaged, or went with their segment. Those that are held
+    /// again stay in it.
+    pub(super) lost: Option<Box<RangeSet>>,
 }
 
 impl Facts {
@@ -76,6 +81,55 @@ impl Facts {
         self.statement.get_or_insert_with(|| Box::new(*statement));
     }
 
+    /// Notes that chunks which were held are lost.
+    pub(super) fn lose(&mut self, chunks: &RangeSet) {
+        if !chunks.is_empty() {
+            self.lost.get_or_insert_default().union_with(chunks);
+        }
+    }
+
+    /// What is lost and was not sent again.
+    pub(super) fn still_lost(&self) -> RangeSet {
+        let mut lost = self.lost.as_deref().cloned().unwrap_or_default();
+        lost.subtract(&self.held);
+        lost
+    }
+
+    /// Whether `known` says anything of the transaction that this does not.
+    pub(super) fn lacks(&self, known: &Self) -> bool {
+        let nobody = self.info.is_none() && self.sender.is_none();
+        (self.info.is_none() && known.info.is_some())
+            || (nobody && known.sender.is_some())
+            || (self.statement.is_none() && known.statement.is_some())
+            || self.revision() < known.revision()
+            || self.floor < known.floor
+    }
+
+    pub(super) fn revision(&self) -> Option<u32> {
+        self.receipt.as_ref().map(|receipt| receipt.revision)
+    }
+
+    /// Takes what `known` says of the transaction and this does not: records that cannot be read any more.
+    pub(super) fn supplement(&mut self, known: &Self) {
+        if self.info.is_none() {
+            self.info.clone_from(&known.info);
+        }
+        if self.sender.is_none() {
+            self.sender.clone_from(&known.sender);
+        }
+        if self.statement.is_none() {
+            self.statement.clone_from(&known.statement);
+        }
+        if self.revision() < known.revision() {
+            self.receipt.clone_from(&known.receipt);
+            self.reopened = known.reopened;
+        }
+        self.release = self.release.or(known.release);
+        self.floor = self.floor.max(known.floor);
+        self.last_append = self.last_append.max(known.last_append);
+        self.lose(known.lost.as_deref().unwrap_or(&RangeSet::new()));
+    }
+
     /// Adds what a later segment says, of which `held` is held there.
     fn merge(&mut self, later: &Self, held: &RangeSet, most_listed: usize) {
         if self.info.is_none() {
@@ -99,6 +153,7 @@ impl Facts {
         self.bytes += later.bytes;
         self.shares.merge(&self.held, &later.shares, held, most_listed);
         self.held.union_with(held);
+        self.lose(later.lost.as_deref().unwrap_or(&RangeSet::new()));
         if self.release.is_some() {
             self.forget_ranges();
         }
@@ -107,6 +162,7 @@ impl Facts {
     /// For a transaction that is released: nobody asks any more which chunks it had.
     pub(super) fn forget_ranges(&mut self) {
         self.held = RangeSet::new();
+        self.lost = None;
         self.shares.forget_ranges();
     }
 
@@ -114,7 +170,9 @@ impl Facts {
         match (self.release, &self.receipt) {
             (Some(Release::Expired), _) => State::Expired,
             (Some(Release::Removed), _) => State::Removed,
-            (None, _) if self.held.len() < self.floor => State::Damaged,
+            (None, _) if self.held.len() < self.floor || !self.still_lost().is_empty() => {
+                State::Damaged
+            }
             (None, Some(receipt)) if receipt.chunks == self.held.len() && !self.reopened => {
                 State::Complete
             }
@@ -175,7 +233,13 @@ pub(super) struct Segment<F> {
     pub(super) given_up: bool,
     /// What it must keep may be less than when that was looked up last.
     pub(super) less_needed: bool,
+    /// Whether the index on disk is what was written: [`UNKNOWN`], [`GOOD`] or [`BAD`].
+    pub(super) index_is: AtomicU8,
 }
+
+const UNKNOWN: u8 = 0;
+const GOOD: u8 = 1;
+const BAD: u8 = 2;
 
 impl<F: DiskFile> Segment<F> {
     pub(super) fn new(file: Arc<F>, id: SegmentId) -> Self {
@@ -186,7 +250,43 @@ impl<F: DiskFile> Segment<F> {
             damage: Vec::new(),
             given_up: false,
             less_needed: true,
+            index_is: AtomicU8::new(UNKNOWN),
         }
+    }
+
+    /// Whether its index is on disk.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.parts.is_empty() || self.parts.values().any(|part| part.index.disk.is_some())
+    }
+
+    /// Whether the index on disk was found damaged when it was read.
+    pub(super) fn has_bad_index(&self) -> bool {
+        self.index_is.load(Ordering::Relaxed) == BAD
+    }
+
+    /// Whether the index on disk can be used; it is looked at once.
+    fn index_is_good(&self) -> io::Result<bool> {
+        if self.index_is.load(Ordering::Relaxed) == UNKNOWN {
+            let slices = self.parts.values().filter_map(|part| part.index.disk);
+            let first = slices.map(|slice| slice.at).min();
+            let good = match first.and_then(|at| at.checked_sub(HEADER as u64)) {
+                Some(at) => is_intact(&*self.file, self.id, at, kind::INDEX)?,
+                None => true,
+            };
+            self.index_is.store(if good { GOOD } else { BAD }, Ordering::Relaxed);
+        }
+        Ok(!self.has_bad_index())
+    }
+
+    /// The chunks of a transaction held here, from `seq` on; found by scanning if the index is damaged.
+    fn cursor(&self, tid: TransactionId, seq: u64) -> io::Result<Option<Cursor>> {
+        let Some(part) = self.parts.get(&tid) else { return Ok(None) };
+        if part.index.disk.is_none() || self.index_is_good()? {
+            return part.index.cursor(&*self.file, seq).map(Some);
+        }
+        let mut found = scan(&super::open::read_all(&*self.file)?, self.id).contents.parts;
+        let index = found.remove(&tid).map(|part| part.index).unwrap_or_default();
+        index.cursor(&*self.file, seq).map(Some)
     }
 
     /// From now on the index is on disk; the facts stay until they are [`forget`](Self::forget)ed.
@@ -194,6 +294,7 @@ impl<F: DiskFile> Segment<F> {
         for (tid, part) in &mut self.parts {
             part.index = Index { disk: slices.get(tid).copied(), ..Index::default() };
         }
+        self.index_is.store(UNKNOWN, Ordering::Relaxed);
     }
 
     /// Drops what is counted and on disk.
@@ -205,18 +306,39 @@ impl<F: DiskFile> Segment<F> {
         }
     }
 
-    /// The checksum of a chunk held here, read from its own record if the index is on disk.
-    fn crc_of(&self, tid: TransactionId, seq: u64) -> io::Result<Option<u32>> {
+    /// The checksum of a chunk held here, if it is what was written: `None` if no entry tells of it.
+    fn crc_of(&self, tid: TransactionId, seq: u64) -> Result<Option<u32>, Unreadable> {
+        let number = self.id.number;
+        let unreadable = |_| Unreadable(number);
         let Some(part) = self.parts.get(&tid) else { return Ok(None) };
-        let Some(entry) = part.index.get(&*self.file, seq)? else { return Ok(None) };
-        if part.index.disk.is_none() {
-            return Ok(Some(entry.crc));
-        }
+        let entry = part.index.get(&*self.file, seq).map_err(unreadable)?;
+        let Some(entry) = entry else { return Ok(None) };
+        let offset = u64::from(entry.offset);
         let mut bytes = [0; HEADER];
-        read_exact_at(&*self.file, &mut bytes, u64::from(entry.offset))?;
+        read_exact_at(&*self.file, &mut bytes, offset).map_err(unreadable)?;
         let header = Header::decode(self.id.seed(), &bytes);
-        Ok(header.filter(|header| is_chunk(header, tid, seq)).map(|header| header.crc))
+        let header =
+            header.filter(|header| is_chunk(header, tid, seq)).ok_or(Unreadable(number))?;
+        let mut body = vec![0; header.len as usize];
+        read_exact_at(&*self.file, &mut body, offset + HEADER as u64).map_err(unreadable)?;
+        if header.fits(&body) { Ok(Some(header.crc)) } else { Err(Unreadable(number)) }
     }
+}
+
+/// The segment in which a chunk should be and is not, or not as it was written.
+pub(super) struct Unreadable(pub(super) u64);
+
+/// Whether there is a record of that kind, and both its checksums hold.
+fn is_intact(file: &impl DiskFile, id: SegmentId, at: u64, kind: u8) -> io::Result<bool> {
+    let mut bytes = [0; HEADER];
+    if file.read_at(&mut bytes, at)? < HEADER {
+        return Ok(false);
+    }
+    let header = Header::decode(id.seed(), &bytes);
+    let Some(header) = header.filter(|header| header.kind == kind) else { return Ok(false) };
+    let mut body = vec![0; header.len as usize];
+    let count = file.read_at(&mut body, at + HEADER as u64)?;
+    Ok(count == body.len() && header.fits(&body))
 }
 
 pub(super) fn is_chunk(header: &Header, tid: TransactionId, seq: u64) -> bool {
@@ -329,14 +451,17 @@ impl<F: DiskFile> Catalog<F> {
         }
     }
 
-    /// The checksum of a chunk that is held; `None` if it cannot be found where it should be.
-    pub(super) fn crc_of(&self, tid: TransactionId, seq: u64) -> Option<u32> {
-        let transaction = self.transactions.get(tid)?;
+    /// The checksum of a chunk that is held and intact; `None` if no index tells of it.
+    pub(super) fn crc_of(&self, tid: TransactionId, seq: u64) -> Result<Option<u32>, Unreadable> {
+        let Some(transaction) = self.transactions.get(tid) else { return Ok(None) };
         // Newest first: a chunk is stored twice only if the older copy was found damaged.
-        let segments = transaction.segments.iter().rev();
-        segments
-            .filter_map(|number| self.segments.get(number))
-            .find_map(|segment| segment.crc_of(tid, seq).ok().flatten())
+        for number in transaction.segments.iter().rev() {
+            let Some(segment) = self.segments.get(number) else { continue };
+            if let Some(crc) = segment.crc_of(tid, seq)? {
+                return Ok(Some(crc));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn summary(&self, tid: TransactionId) -> Option<TransactionSummary> {
@@ -384,8 +509,7 @@ impl<F: DiskFile> Catalog<F> {
         let mut sources = Vec::new();
         for number in transaction.segments.iter().rev() {
             let Some(segment) = self.segments.get(number) else { continue };
-            let Some(part) = segment.parts.get(&tid) else { continue };
-            let cursor = part.index.cursor(&*segment.file, from.0)?;
+            let Some(cursor) = segment.cursor(tid, from.0)? else { continue };
             sources.push(Source::new(cursor, Arc::clone(&segment.file), segment.id.seed()));
         }
         Ok(Chunks::new(tid, sources))

@@ -36,32 +36,14 @@ pub(super) fn seal(
 ) -> io::Result<BTreeMap<TransactionId, Slice>> {
     let mut entries = Vec::with_capacity(contents.chunks() * Entry::LEN);
     let mut slices = BTreeMap::new();
-    let mut parts = Vec::new();
     for (&tid, part) in &contents.parts {
         let start = at + (HEADER + entries.len()) as u64;
-        let mut held = RangeSet::new();
         for entry in part.index.memory.to_sorted() {
             entries.extend_from_slice(&entry.encode());
-            held.insert(entry.seq);
         }
-        let slice = Slice { at: start, count: part.index.memory.len() as u32 };
-        slices.insert(tid, slice);
-        parts.number(tid.0.to_be_bytes());
-        parts.number(slice.at.to_be_bytes());
-        parts.number(slice.count.to_be_bytes());
-        let facts = part.facts.as_deref();
-        put_facts(&mut parts, facts.unwrap_or(&Facts::default()), &held, id.version);
+        slices.insert(tid, Slice { at: start, count: part.index.memory.len() as u32 });
     }
-    let mut body = Vec::new();
-    body.number([u8::from(durable)]);
-    body.number(contents.clock.0.to_be_bytes());
-    put_list(&mut body, contents.receivers.iter(), |body, (id, receiver)| {
-        body.number(id.0.to_be_bytes());
-        body.receiver(receiver);
-    });
-    put_list(&mut body, contents.damage.iter(), put_damage);
-    body.number((slices.len() as u32).to_be_bytes());
-    body.append(&mut parts);
+    let body = encode(id, durable, contents, &contents.parts, &slices);
 
     let mut bytes = Vec::with_capacity(entries.len() + body.len() + 3 * HEADER);
     Header::of(kind::INDEX, 0, 0, 0, &entries).encode(id.seed(), &entries, &mut bytes);
@@ -82,9 +64,42 @@ pub(super) fn seal(
     Ok(slices)
 }
 
+/// The body of a footer over `parts`, whose indexes are in memory.
+pub(super) fn encode(
+    id: SegmentId,
+    durable: bool,
+    contents: &Contents,
+    parts: &BTreeMap<TransactionId, Part>,
+    slices: &BTreeMap<TransactionId, Slice>,
+) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.number([u8::from(durable)]);
+    body.number(contents.clock.0.to_be_bytes());
+    put_list(&mut body, contents.receivers.iter(), |body, (id, receiver)| {
+        body.number(id.0.to_be_bytes());
+        body.receiver(receiver);
+    });
+    put_list(&mut body, contents.damage.iter(), put_damage);
+    put_list(&mut body, parts.iter(), |body, (tid, part)| {
+        let slice = slices.get(tid).copied().unwrap_or(Slice { at: 0, count: 0 });
+        body.number(tid.0.to_be_bytes());
+        body.number(slice.at.to_be_bytes());
+        body.number(slice.count.to_be_bytes());
+        let facts = part.facts.as_deref();
+        let held = part.index.memory.held();
+        put_facts(body, facts.unwrap_or(&Facts::default()), &held, id.version);
+    });
+    body
+}
+
 /// What a sealed segment's footer says, and whether its records were flushed before it was written;
 /// `None` if there is no trailer at the end, or the footer is damaged.
 pub(super) fn load(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<(Contents, bool)>> {
+    Ok(load_body(file, id)?.and_then(|body| decode(&body, id)))
+}
+
+/// The same, not decoded.
+pub(super) fn load_body(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<Vec<u8>>> {
     let Some(trailer_at) = file.len()?.checked_sub(HEADER as u64) else { return Ok(None) };
     let trailer = header_at(file, id, trailer_at)?;
     let Some(trailer) = trailer.filter(|header| header.kind == kind::TRAILER) else {
@@ -98,7 +113,12 @@ pub(super) fn load(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<(Co
     }
     let mut body = vec![0; footer.len as usize];
     read_exact_at(file, &mut body, trailer.tid + HEADER as u64)?;
-    Ok(if footer.fits(&body) { take_contents(&mut Take(&body), id) } else { None })
+    Ok(Some(body).filter(|body| footer.fits(body)))
+}
+
+/// What the body of a footer says.
+pub(super) fn decode(body: &[u8], id: SegmentId) -> Option<(Contents, bool)> {
+    take_contents(&mut Take(body), id)
 }
 
 fn header_at(file: &impl DiskFile, id: SegmentId, at: u64) -> io::Result<Option<Header>> {
@@ -130,6 +150,8 @@ fn put_damage(body: &mut Vec<u8>, damage: &Damage) {
     body.number([match damage.kind {
         DamageKind::Header => 0,
         DamageKind::Body => 1,
+        DamageKind::Lost => 3,
+        DamageKind::Index => 4,
         _ => 2,
     }]);
     put_option(body, damage.chunk, |body, (tid, seq)| {
@@ -158,11 +180,12 @@ fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet, version: u32) {
     put_option(body, facts.sender.as_deref(), Put::address);
     body.number(facts.floor.to_be_bytes());
     body.number([u8::from(facts.reopened)]);
+    put_option(body, facts.lost.as_deref(), |body, lost| body.ranges(lost));
 }
 
 fn take_contents(take: &mut Take<'_>, id: SegmentId) -> Option<(Contents, bool)> {
     let durable = take.u8()? == 1;
-    let contents = Contents {
+    let mut contents = Contents {
         old: id.version < VERSION,
         clock: UnixMillis(take.u64()?),
         receivers: take
@@ -172,6 +195,9 @@ fn take_contents(take: &mut Take<'_>, id: SegmentId) -> Option<(Contents, bool)>
         damage: take.list(|take| take_damage(take, id))?,
         parts: take.list(|take| take_part(take, id.version))?.into_iter().collect(),
     };
+    if contents.old {
+        contents.lose_damaged();
+    }
     Some((contents, durable))
 }
 
@@ -182,6 +208,8 @@ fn take_damage(take: &mut Take<'_>, id: SegmentId) -> Option<Damage> {
         kind: match take.u8()? {
             0 => DamageKind::Header,
             1 => DamageKind::Body,
+            3 => DamageKind::Lost,
+            4 => DamageKind::Index,
             _ => DamageKind::Meaning,
         },
         chunk: take
@@ -220,6 +248,7 @@ fn take_part(take: &mut Take<'_>, version: u32) -> Option<(TransactionId, Part)>
         facts.sender = take.option(Take::address)?.map(Box::new);
         facts.floor = take.u64()?;
         facts.reopened = take.u8()? == 1;
+        facts.lost = take.option(Take::ranges)?.map(Box::new);
     }
     Some((tid, Part { facts: Some(Box::new(facts)), index, ..Part::default() }))
 }

@@ -71,6 +71,8 @@ pub(super) mod kind {
     pub(in crate::log) const STATEMENT: u8 = 10;
     /// Who sent the first chunk of a transaction that nobody began: TID; body: address and port.
     pub(in crate::log) const ORIGIN: u8 = 11;
+    /// Chunks of TID that were held once and are lost; body: their ranges.
+    pub(in crate::log) const LOST: u8 = 12;
 }
 
 /// Which segment of which store: what record checksums start from.

@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use super::catalog::{Catalog, Segment};
 use super::format::{FileHeader, START, SegmentId, VERSION, file_header};
-use super::fresh::Fresh;
+use super::manifest::{self, Found, Manifest};
 use super::scan::{Contents, Scan, scan, used};
-use super::write::Room;
 use super::{
     Active, Damage, DamageKind, Inner, Limits, OpenError, Options, Poison, Recovery, SegmentLog,
-    Spare, TornTail, footer,
+    Spare, TornTail, footer, restore,
 };
 use crate::disk::{Access, Disk, DiskFile, is_full, write_all_at};
 use crate::types::{Durability, ReceiverId, ReceiverName, StoreError};
@@ -32,9 +31,25 @@ pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Segment files.
+struct Files<F> {
+    good: BTreeMap<u64, (Arc<F>, SegmentId)>,
+    /// Under the name of another one.
+    misplaced: Vec<(F, SegmentId)>,
+}
+
+impl<F> Default for Files<F> {
+    fn default() -> Self {
+        Self { good: BTreeMap::new(), misplaced: Vec::new() }
+    }
+}
+
 /// A segment file, as far as its header goes.
 enum Identified<F> {
-    Segment(Arc<F>, SegmentId),
+    /// And whether the header is as it was written.
+    Segment(Arc<F>, SegmentId, bool),
+    /// Another segment of the same store.
+    Misplaced(F, SegmentId),
     /// It was being made.
     Blank,
     /// Left alone.
@@ -64,6 +79,7 @@ fn identify<F: DiskFile>(
     file: F,
     number: u64,
     store: Option<u64>,
+    manifest: &Found,
     damage: &mut Vec<Damage>,
 ) -> Result<Identified<F>, OpenError> {
     let reading = failed("reading a segment");
@@ -77,7 +93,17 @@ fn identify<F: DiskFile>(
         }
         FileHeader::Bad | FileHeader::Blank => {
             report(DamageKind::Segment);
-            Ok(Identified::Unusable)
+            // Its records still say whose they are.
+            let id = manifest.id_of(number).filter(|id| store == Some(id.store));
+            let bytes = read_all(&file).map_err(&reading)?;
+            Ok(match id.filter(|&id| scan(&bytes, id).end > START) {
+                Some(id) => Identified::Segment(Arc::new(file), id, false),
+                None => Identified::Unusable,
+            })
+        }
+        FileHeader::Segment { id, .. } if id.number != number && store == Some(id.store) => {
+            report(DamageKind::Foreign);
+            Ok(Identified::Misplaced(file, id))
         }
         FileHeader::Segment { id, .. }
             if id.number != number || store.is_some_and(|store| store != id.store) =>
@@ -89,7 +115,7 @@ fn identify<F: DiskFile>(
             if !intact {
                 report(DamageKind::SegmentHeaderCopy);
             }
-            Ok(Identified::Segment(Arc::new(file), id))
+            Ok(Identified::Segment(Arc::new(file), id, intact))
         }
     }
 }
@@ -100,6 +126,8 @@ pub(crate) fn load_read_only<D: Disk>(
 ) -> Result<(Catalog<D::File>, Vec<Damage>), OpenError> {
     let mut catalog = Catalog::new();
     let mut damage = Vec::new();
+    let manifest = || manifest::load(disk).map_err(failed("reading the manifest"));
+    let before = manifest()?;
     // Twice: where names move while a directory is listed, one of a file that is replaced meanwhile may
     // be missing.
     let mut numbers = BTreeSet::new();
@@ -107,7 +135,7 @@ pub(crate) fn load_read_only<D: Disk>(
         numbers.extend(disk.list().map_err(failed("listing the data directory"))?);
     }
     let numbers: Vec<u64> = numbers.into_iter().collect();
-    let store = store_of(disk, &numbers);
+    let store = store_of(disk, &numbers).or(before.store());
     // All before any is read, the newest first: a release outlives what it releases, so whoever has a
     // transaction's chunks must have looked for its release before.
     let mut files = Vec::new();
@@ -119,10 +147,20 @@ pub(crate) fn load_read_only<D: Disk>(
             Err(error) => return Err(failed("opening a segment")(error)),
         }
     }
+    let after = manifest()?;
+    let mut good = BTreeMap::new();
+    let mut misplaced = Vec::new();
     for (number, file) in files.into_iter().rev() {
-        let Identified::Segment(file, id) = identify(file, number, store, &mut damage)? else {
-            continue;
-        };
+        match identify(file, number, store, &before, &mut damage)? {
+            Identified::Segment(file, id, _) => _ = good.insert(number, (file, id)),
+            Identified::Misplaced(file, id) => misplaced.push((file, id)),
+            Identified::Blank | Identified::Unusable => {}
+        }
+    }
+    for (file, id) in misplaced {
+        good.entry(id.number).or_insert_with(|| (Arc::new(file), id));
+    }
+    for (file, id) in good.into_values() {
         let reading = failed("reading a segment");
         let contents = match footer::load(&*file, id).map_err(&reading)? {
             Some((contents, _)) => contents,
@@ -133,6 +171,7 @@ pub(crate) fn load_read_only<D: Disk>(
         catalog.learn(&receivers);
         catalog.absorb(segment, &Limits::NONE);
     }
+    damage.extend(restore::enter(&mut catalog, &before, after));
     Ok((catalog, damage))
 }
 
@@ -152,6 +191,32 @@ impl<D: Disk> Opening<'_, D> {
         self.disk.remove(number).map_err(failed("removing an empty segment"))
     }
 
+    /// Gives segments that are under the name of another one their own, if that has nothing better.
+    fn put_in_place(&self, files: &mut Files<D::File>) -> Result<(), OpenError> {
+        for (file, id) in mem::take(&mut files.misplaced) {
+            if files.good.contains_key(&id.number) {
+                continue;
+            }
+            let copy = || {
+                let draft = self.disk.draft(id.number)?;
+                write_all_at(&draft, &read_all(&file)?, 0)?;
+                draft.sync_data()?;
+                self.disk.replace(id.number)?;
+                self.disk.sync_dir()?;
+                Ok(draft)
+            };
+            match copy() {
+                Ok(file) => _ = files.good.insert(id.number, (Arc::new(file), id)),
+                Err(error) if is_full(&error) => {
+                    let discarding = failed("removing what was not finished");
+                    self.disk.discard_drafts().map_err(discarding)?;
+                }
+                Err(error) => return Err(failed("putting a segment in its place")(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Brings one segment into order; `None` if it was empty and is gone.
     fn settle(
         &mut self,
@@ -166,7 +231,7 @@ impl<D: Disk> Opening<'_, D> {
             return Ok(Some(segment_of(file, id, contents)));
         }
         let mut bytes = read_all(&*file).map_err(&reading)?;
-        let Scan { contents, end, dirty, sealed } = scan(&bytes, id);
+        let Scan { contents, end, dirty, sealed, .. } = scan(&bytes, id);
         if dirty > end {
             let torn = TornTail { segment: id.number, offset: end, bytes: dirty - end };
             self.recovery.torn.push(torn);
@@ -218,9 +283,10 @@ fn segment_of<F: DiskFile>(file: Arc<F>, id: SegmentId, contents: Contents) -> S
 impl<D: Disk> SegmentLog<D> {
     /// Opens a log, or makes one in an empty directory.
     ///
-    /// Reads the footers of sealed segments and all of the last one. In [`Durability::Fsync`] what the
-    /// last segment holds is written once more and flushed before anything is acknowledged: after a
-    /// killed process or a failed flush it may be in the cache alone, looking as if it were safe.
+    /// Reads the footers of sealed segments and all of the last one, and compares what they say with the
+    /// manifest. In [`Durability::Fsync`] what the last segment holds is written once more and flushed
+    /// before anything is acknowledged: after a killed process or a failed flush it may be in the cache
+    /// alone, looking as if it were safe.
     pub fn open(disk: D, options: Options) -> Result<Self, OpenError> {
         let lock = disk.lock().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked,
@@ -228,6 +294,10 @@ impl<D: Disk> SegmentLog<D> {
         })?;
         let segment_bytes = options.segment_bytes.clamp(4 << 10, 1 << 30);
         let options = Options { segment_bytes, ..options };
+        disk.discard_drafts().map_err(failed("removing what was not finished"))?;
+        let numbers = disk.list().map_err(failed("listing the data directory"))?;
+        let manifest = manifest::load(&disk).map_err(failed("reading the manifest"))?;
+        let store = store_of(&disk, &numbers).or(manifest.store());
         let mut opening = Opening {
             disk: &disk,
             fsync: options.durability == Durability::Fsync,
@@ -235,22 +305,28 @@ impl<D: Disk> SegmentLog<D> {
             catalog: Catalog::new(),
             active: None,
         };
-        disk.discard_drafts().map_err(failed("removing what was not finished"))?;
-        let numbers = disk.list().map_err(failed("listing the data directory"))?;
-        let store = store_of(&disk, &numbers);
-        let mut files = Vec::new();
+        let mut files = Files::default();
         for &number in &numbers {
             let file = disk.open(number, Access::Write).map_err(failed("opening a segment"))?;
             let damage = &mut opening.recovery.damage;
-            match identify(file, number, store, damage)? {
-                Identified::Segment(file, id) => files.push((file, id)),
+            match identify(file, number, store, &manifest, damage)? {
+                Identified::Segment(file, id, intact) => {
+                    if !intact {
+                        write_all_at(&*file, &id.encode(), 0)
+                            .and_then(|()| file.sync_data())
+                            .map_err(failed("writing a segment's header again"))?;
+                    }
+                    files.good.insert(number, (file, id));
+                }
+                Identified::Misplaced(file, id) => files.misplaced.push((file, id)),
                 Identified::Blank => opening.remove(number)?,
                 Identified::Unusable => {}
             }
         }
+        opening.put_in_place(&mut files)?;
         // From the end, because only the last segment with records can be continued.
         let mut settled = Vec::new();
-        for (file, id) in files.into_iter().rev() {
+        for (file, id) in files.good.into_values().rev() {
             settled.extend(opening.settle(file, id, settled.is_empty())?);
         }
         for (segment, receivers) in settled.into_iter().rev() {
@@ -261,37 +337,33 @@ impl<D: Disk> SegmentLog<D> {
         if opening.fsync {
             disk.sync_dir().map_err(failed("flushing the data directory"))?;
         }
-        let Opening { mut recovery, catalog, active, .. } = opening;
-        recovery.damage.sort_unstable();
-        let inner = Inner {
-            limits: options.limits,
-            catalog,
-            fresh: Fresh::default(),
-            runs: Vec::new(),
-            order: Vec::new(),
-            begun: Vec::new(),
-            active,
-            buf: Vec::new(),
-            poison: None,
-            room: Room::All,
-            since_room_check: 0,
-        };
-        let spare = Spare { ready: None, next_number: numbers.last().map_or(1, |last| last + 1) };
-        let log = Self {
-            store: store.unwrap_or(options.new_store_id),
+        let Opening { recovery, catalog, active, .. } = opening;
+        let last = numbers.last().copied().max(manifest.last());
+        let store = store.unwrap_or(options.new_store_id);
+        let mut log = Self {
+            store,
             options,
             recovery,
-            spare: Mutex::new(spare),
-            inner: Mutex::new(inner),
+            spare: Mutex::new(Spare { ready: None, next_number: last.map_or(1, |last| last + 1) }),
+            scrub: Mutex::default(),
+            inner: Mutex::new(Inner::new(options.limits, catalog, active)),
+            manifest: Mutex::new(Manifest::new(store)),
             reclaiming: Mutex::new(()),
             _lock: lock,
             disk,
         };
-        log.get_ready().map_err(|error| match log.poison() {
-            Some(Poison { doing, error }) => failed(doing)(error.into()),
-            None => failed("preparing a segment")(io::Error::other(error)),
-        })?;
+        let found = log.compare_with(manifest).map_err(|error| log.open_error(&error))?;
+        log.recovery.damage.extend(found);
+        log.recovery.damage.sort_unstable();
+        log.get_ready().map_err(|error| log.open_error(&error))?;
         Ok(log)
+    }
+
+    fn open_error(&self, error: &StoreError) -> OpenError {
+        match self.poison() {
+            Some(Poison { doing, error }) => failed(doing)(error.into()),
+            None => failed("preparing a segment")(io::Error::other(*error)),
+        }
     }
 
     fn get_ready(&self) -> Result<(), StoreError> {

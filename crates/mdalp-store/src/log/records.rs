@@ -15,7 +15,7 @@ use crate::types::{
 
 impl<D: Disk> SegmentLog<D> {
     /// Writes one record that is not a chunk.
-    fn record(
+    pub(super) fn record(
         &self,
         inner: &mut Inner<D::File>,
         header: Header,

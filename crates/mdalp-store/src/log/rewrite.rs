@@ -152,14 +152,18 @@ impl<D: Disk> SegmentLog<D> {
         let (contents, end) = copied.ok_or(StoreError::Damaged { segment: id.number })?;
         // Flushed also in a store that does not flush: what it replaces has been on the disk for long.
         let slices = footer::seal(&file, id, end, true, &contents).map_err(failed)?;
+        let body = footer::encode(id, true, &contents, &contents.parts, &slices);
+        let recorded = (file.len().map_err(failed)?, body);
         let segment = segment_of(file, id, contents, &slices);
         self.disk.replace(id.number).map_err(failed)?;
-        let durable = self.disk.sync_dir();
-        let mut inner = self.inner();
-        if let Err(error) = durable {
+        if let Err(error) = self.disk.sync_dir() {
             // The old file is still open and has all. What relies on the new one must not follow.
-            return Err(inner.poisoned("replacing a segment", &error).into());
+            return Err(self.inner().poisoned("replacing a segment", &error).into());
         }
+        // Before anybody may begin the transactions anew that are gone from it.
+        let (len, body) = recorded;
+        self.record_in_manifest(|manifest| manifest.add_sealed(id, len, &body))?;
+        let mut inner = self.inner();
         let old = inner.catalog.replace(segment);
         drop(inner);
         drop(old);
@@ -235,7 +239,7 @@ fn copy<F: DiskFile>(plan: &Plan<F>, to: &F) -> io::Result<Option<(Contents, u64
 fn is_kept<F>(plan: &Plan<F>, header: &Header) -> Option<bool> {
     let need = plan.keep.get(&TransactionId(header.tid)).copied().unwrap_or(Need::Nothing);
     match header.kind {
-        kind::CHUNK | kind::BEGIN | kind::CLOSE | kind::STATEMENT | kind::ORIGIN => {
+        kind::CHUNK | kind::BEGIN | kind::CLOSE | kind::STATEMENT | kind::ORIGIN | kind::LOST => {
             Some(need == Need::All)
         }
         kind::RELEASE => Some(need == Need::Release),

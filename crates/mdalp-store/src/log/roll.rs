@@ -174,11 +174,13 @@ impl<D: Disk> SegmentLog<D> {
             }
             // One by one: a later removal must not become durable before an earlier one.
             let durable = self.disk.sync_dir();
+            if let Err(error) = durable {
+                return Err(self.inner().poisoned("removing a segment", &error).into());
+            }
+            // Before anybody may begin its transactions anew.
+            self.record_in_manifest(|manifest| manifest.add_removed(number))?;
             let mut inner = self.inner();
             let removed = inner.catalog.forget(number);
-            if let Err(error) = durable {
-                return Err(inner.poisoned("removing a segment", &error).into());
-            }
             drop(inner);
             // Its space is given back when the file is closed, which takes a while.
             drop(removed);

@@ -57,6 +57,10 @@ impl Contents {
                 let (statement, held) = take.statement()?;
                 self.part(tid).0.state_whole(&statement, held);
             }
+            kind::LOST => {
+                let lost = take.ranges()?;
+                self.part(tid).0.lose(&lost);
+            }
             kind::ORIGIN if !self.old => self.part(tid).0.sender = Some(Box::new(take.address()?)),
             kind::RELEASE => self.part(tid).0.release = Some(take.release()?),
             kind::RECEIVER => {
@@ -67,6 +71,15 @@ impl Contents {
             _ => return None,
         }
         Some(())
+    }
+
+    /// Notes that the chunks which are named as damaged were held once.
+    pub(super) fn lose_damaged(&mut self) {
+        for at in 0..self.damage.len() {
+            if let Some((tid, seq)) = self.damage[at].chunk {
+                self.part(tid).0.lost.get_or_insert_default().insert(seq.0);
+            }
+        }
     }
 
     /// How many chunks there are, if the index is in memory.
@@ -98,6 +111,8 @@ pub(super) struct Scan {
     pub(super) dirty: u64,
     /// A footer or trailer was among the records.
     pub(super) sealed: bool,
+    /// What is not valid behind `end`.
+    pub(super) tail: Vec<Damage>,
 }
 
 /// Goes through all of a segment's bytes.
@@ -125,8 +140,8 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
             Some((header, body))
         });
         let Some((header, body)) = record else {
-            let Some(next) = next_header(&bytes[..limit], at + 1, seed) else { break };
             suspect(DamageKind::Header, None);
+            let Some(next) = next_header(&bytes[..limit], at + 1, seed) else { break };
             at = next;
             continue;
         };
@@ -134,7 +149,8 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
         let chunk = (header.kind == kind::CHUNK)
             .then_some((TransactionId(header.tid), SequenceNumber(header.seq)));
         if !header.fits(body) {
-            suspect(DamageKind::Body, chunk);
+            let is_index = matches!(header.kind, kind::INDEX | kind::FOOTER | kind::TRAILER);
+            suspect(if is_index { DamageKind::Index } else { DamageKind::Body }, chunk);
             continue;
         }
         if contents.apply(&header, body, offset).is_none() {
@@ -144,11 +160,12 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
         sealed |= matches!(header.kind, kind::FOOTER | kind::TRAILER);
         end = at;
     }
-    Scan { contents, end: end as u64, dirty: limit.max(end) as u64, sealed }
+    contents.lose_damaged();
+    Scan { contents, end: end as u64, dirty: limit.max(end) as u64, sealed, tail: suspects }
 }
 
 /// Where the next valid record header is.
-fn next_header(bytes: &[u8], from: usize, seed: u32) -> Option<usize> {
+pub(super) fn next_header(bytes: &[u8], from: usize, seed: u32) -> Option<usize> {
     (from..bytes.len()).find(|&at| Header::decode(seed, &bytes[at..]).is_some())
 }
 

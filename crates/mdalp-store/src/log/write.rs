@@ -7,7 +7,7 @@ use std::io;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::tidmap::Place;
 
-use super::catalog::{Catalog, Facts, Transaction};
+use super::catalog::{Catalog, Facts, Transaction, Unreadable};
 use super::codec::Put;
 use super::format::{HEADER, Header, kind};
 use super::scan::open_part;
@@ -194,14 +194,31 @@ impl<F: DiskFile> Inner<F> {
 
     /// What becomes of a chunk that is held. If no segment has it, it came `before` in the same batch.
     fn duplicate<'a>(
-        &self,
+        &mut self,
         chunk: &NewChunk<'_>,
         mut before: impl Iterator<Item = &'a NewChunk<'a>>,
     ) -> AppendResult {
         let same = |earlier: &&NewChunk<'_>| (earlier.tid, earlier.seq) == (chunk.tid, chunk.seq);
-        let crc = self.catalog.crc_of(chunk.tid, chunk.seq.0);
-        let crc = crc.or_else(|| before.find(same).map(|earlier| earlier.crc));
-        crc.map(|crc| Appended::Duplicate { crc }).ok_or(AppendError::Damaged)
+        match self.catalog.crc_of(chunk.tid, chunk.seq.0) {
+            Ok(Some(crc)) => return Ok(Appended::Duplicate { crc }),
+            Ok(None) => {}
+            Err(Unreadable(number)) => {
+                self.suspects.insert(number);
+                return Err(AppendError::Damaged);
+            }
+        }
+        if let Some(earlier) = before.find(same) {
+            return Ok(Appended::Duplicate { crc: earlier.crc });
+        }
+        self.suspect(chunk.tid);
+        Err(AppendError::Damaged)
+    }
+
+    /// All segments of a transaction are to be looked at.
+    pub(super) fn suspect(&mut self, tid: TransactionId) {
+        if let Some(transaction) = self.catalog.transactions.get(tid) {
+            self.suspects.extend(&transaction.segments);
+        }
     }
 
     /// Notes which chunks were written from `offset` on: the new ones of the piece that was taken.
@@ -230,7 +247,27 @@ impl<D: Disk> SegmentLog<D> {
         self.options.segment_bytes / 4
     }
 
+    /// A chunk that is held but damaged is struck out at once, and kept anew.
     pub(super) fn append_batch(
+        &self,
+        now: UnixMillis,
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        self.append_once(now, batch, results);
+        if !results.contains(&Err(AppendError::Damaged)) || !self.mend_suspects() {
+            return;
+        }
+        let mut again = Vec::new();
+        for (result, chunk) in results.iter_mut().zip(batch) {
+            if *result == Err(AppendError::Damaged) {
+                self.append_once(now, std::slice::from_ref(chunk), &mut again);
+                *result = again.first().copied().unwrap_or(*result);
+            }
+        }
+    }
+
+    fn append_once(
         &self,
         now: UnixMillis,
         batch: &[NewChunk<'_>],

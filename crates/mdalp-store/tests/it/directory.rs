@@ -142,7 +142,7 @@ fn the_format_is_what_it_was() {
         hash.update(file.file_name().unwrap().as_encoded_bytes());
         hash.update(&fs::read(file).unwrap());
     }
-    assert_eq!(hash.finalize().to_hex()[..16], *"0119bcbeeca8b497");
+    assert_eq!(hash.finalize().to_hex()[..16], *"6ec5e90cecf3bca5");
 }
 
 #[test]

@@ -109,7 +109,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             return Ok("one receiver, nothing to measure".to_owned());
         }
         let hosts: Vec<IpAddr> = self.receivers.iter().map(|r| r.addr.ip()).collect();
-        let measured = probe::measure(&hosts, self.options.probe).await;
+        let whom: Vec<String> = hosts.iter().map(IpAddr::to_string).collect();
+        let measuring = probe::measure(&hosts, self.options.probe);
+        let measured = self.patiently("latencies", &whom, measuring).await;
         let method = measured.method;
         let mut silent = Vec::new();
         for (at, answer) in measured.answers.into_iter().enumerate() {

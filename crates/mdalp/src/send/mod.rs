@@ -8,6 +8,7 @@ mod departures;
 mod report;
 mod resume;
 mod transfer;
+mod waiting;
 
 use crate::clock::Clock;
 use crate::error::{Interrupt, SendError};
@@ -17,14 +18,17 @@ use crate::options::Options;
 use crate::payload::Payload;
 use crate::sockets::{Arrival, Inbox, Sockets};
 use choose::Receiver;
+use mdalp_proto::address::{self, Refusal};
 use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
 use mdalp_proto::wire::list::MOST_ENTRIES;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use waiting::Asking;
 
 /// Sends `payload` through the orchestrator at `host` (an address or a name) and `port`.
 ///
@@ -78,6 +82,8 @@ struct Session<'a, F> {
     journal: Option<Journal>,
     /// How many receivers must have each chunk: as the options say, or the journal.
     copies: usize,
+    /// What the system says of peers that cannot be reached.
+    trouble: BTreeMap<SocketAddr, io::ErrorKind>,
     inbox: Inbox,
 }
 
@@ -98,6 +104,7 @@ impl<'a, F: FnMut(&Event)> Session<'a, F> {
             chunk_bytes: 0,
             journal: None,
             copies: options.transfer.copies,
+            trouble: BTreeMap::new(),
             inbox: Inbox::new(),
         }
     }
@@ -131,8 +138,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         port: u16,
         mut interrupt: Pin<&mut I>,
     ) -> Result<(), SendError> {
+        let whom = [host.to_owned()];
         let orchestrator = tokio::select! {
-            resolved = resolve(host, port) => resolved?,
+            resolved = self.patiently("resolver", &whom, resolve(host, port)) => resolved?,
             signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
         };
         if let Some(saved) = self.saved(&self.named.clone())? {
@@ -184,6 +192,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         config.jitter_seed ^= getrandom::u64().unwrap_or(0);
         let mut intent = Intent::new(self.clock.now(), config, OrchestratorAddr(orchestrator));
         let mut datagram = Vec::new();
+        let mut asking = Asking::new(self.clock.now(), orchestrator);
         loop {
             while let Some(to) = intent.poll_transmit(&mut datagram) {
                 self.trace("sent", to, &datagram);
@@ -205,25 +214,44 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                         addr: orchestrator,
                         seconds: config.timeout.as_secs_f64(),
                         intents: intent.counters().intents,
+                        system: said(self.trouble_of(&[orchestrator])),
                     },
                 });
             }
-            let next = intent.poll_timeout().unwrap_or(self.clock.now());
+            let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(asking.wait.due);
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.inbox) => Some(received),
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             let now = self.clock.now();
-            if let Some(Arrival::Datagram(at, from)) = received {
-                let bytes = self.inbox.bytes(at).to_vec();
-                self.trace("received", from, &bytes);
-                intent.handle_datagram(now, from, &bytes);
-            } else {
-                intent.handle_timeout(now);
+            let failed = match received {
+                Some(Arrival::Datagram(at, from)) => {
+                    let bytes = self.inbox.bytes(at).to_vec();
+                    self.trace("received", from, &bytes);
+                    asking.heard(from);
+                    intent.handle_datagram(now, from, &bytes);
+                    continue;
+                }
+                Some(Arrival::Refused(by)) => Some((by, io::ErrorKind::ConnectionRefused)),
+                Some(Arrival::Unreachable(peer, why)) => Some((peer, why)),
+                None => None,
+            };
+            intent.handle_timeout(now);
+            if let Some((peer, why)) = failed {
+                self.note_trouble(peer, why);
+                if asking.failed(now, peer, why) {
+                    return Err(SendError::NotThere { addr: orchestrator });
+                }
             }
+            self.remind_of_orchestrator(&mut asking);
         }
     }
+}
+
+/// What the system says, as the end of a sentence.
+fn said(trouble: Option<String>) -> String {
+    trouble.map_or_else(String::new, |trouble| format!("; the system says: {trouble}"))
 }
 
 /// The orchestrator's address; IPv4 first where a name has both, as classic orchestrators have it.
@@ -234,5 +262,10 @@ async fn resolve(host: &str, port: u16) -> Result<SocketAddr, SendError> {
         tokio::net::lookup_host((bare, port)).await.map_err(failed)?.collect();
     let v4 = found.iter().find(|addr| addr.is_ipv4());
     let none = || failed(io::Error::new(io::ErrorKind::NotFound, "no address"));
-    v4.or(found.first()).copied().ok_or_else(none)
+    let addr = v4.or(found.first()).copied().ok_or_else(none)?;
+    if address::check(addr.ip(), addr.ip(), true) == Err(Refusal::NotUnicast) {
+        let what = "no single host has this address; give the orchestrator's own";
+        return Err(SendError::Usage(format!("orchestrator {host}: {what}")));
+    }
+    Ok(addr)
 }

@@ -4,7 +4,7 @@ use super::Session;
 use super::choose::Receiver;
 use crate::error::SendError;
 use crate::event::{Event, Kind};
-use crate::journal::{self, Header, Journal, Saved, SavedReceiver};
+use crate::journal::{self, Header, Journal, Saved};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::{Share, number_chunks};

@@ -1,6 +1,7 @@
 //! The loop that moves datagrams until a transfer has ended.
 
 use super::Session;
+use super::waiting::Wait;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, ReceiverProgress, millis};
 use crate::journal::Journal;
@@ -29,6 +30,7 @@ const HASHED_FIRST: u64 = 1 << 20;
 struct Reminders {
     progress: Instant,
     silence: Instant,
+    wait: Wait,
 }
 
 type Hashing = tokio::task::JoinHandle<io::Result<[u8; 32]>>;
@@ -49,7 +51,11 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         mut interrupt: Pin<&mut I>,
     ) -> Result<(), SendError> {
         let now = self.clock.now();
-        let mut due = Reminders { progress: now + PROGRESS_EVERY, silence: now + SILENCE };
+        let mut due = Reminders {
+            progress: now + PROGRESS_EVERY,
+            silence: now + SILENCE,
+            wait: Wait::from(now),
+        };
         if self.wants_digest() && self.payload.len() <= HASHED_FIRST {
             self.note_digest(transfer, self.payload.blake3())?;
         } else if let Some(digest) = self.digest {
@@ -72,7 +78,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             self.send_all(transfer, sockets).await?;
             let next = transfer.poll_timeout().unwrap_or(self.clock.now());
-            let next = next.min(due.progress).min(due.silence);
+            let next = next.min(due.progress).min(due.silence).min(due.wait.due);
             let received = tokio::select! {
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.inbox) => Some(received),
@@ -131,9 +137,15 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             received = received.or_else(|| sockets.try_recv(&mut self.inbox));
             match received.take() {
                 None => return true,
-                Some(Arrival::Refused(by)) => transfer.handle_unreachable(self.clock.now(), by),
-                Some(Arrival::Unreachable(..)) => {}
+                Some(Arrival::Refused(by)) => {
+                    self.note_trouble(by, io::ErrorKind::ConnectionRefused);
+                    transfer.handle_unreachable(self.clock.now(), by);
+                }
+                Some(Arrival::Unreachable(peer, why)) => self.note_trouble(peer, why),
                 Some(Arrival::Datagram(at, from)) => {
+                    if !self.trouble.is_empty() {
+                        self.trouble.remove(&from);
+                    }
                     if self.options.datagrams {
                         let bytes = self.inbox.bytes(at.clone()).to_vec();
                         self.trace("received", from, &bytes);
@@ -173,14 +185,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 reason: what.reason.name(),
             }),
             transfer::Event::Refused { lane, why } => {
-                let receiver = &self.receivers[lane];
-                let text = format!(
-                    "{} ({}) takes no chunks at this moment: {}",
-                    receiver.addr,
-                    receiver.name,
-                    why.word()
-                );
-                self.emit(Kind::Warning { text });
+                self.emit(Kind::Refused { address: address(self, lane), why: why.word() });
             }
             transfer::Event::Missing { chunks } => self.emit(Kind::Repair { chunks }),
             transfer::Event::Finished(outcome) => {
@@ -195,18 +200,11 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     fn outcome(&mut self, transfer: &Transfer, outcome: Outcome) -> Result<(), SendError> {
         let (acked, total) = (transfer.acked_bytes(), self.payload.len());
         let tid = transfer.tid().0;
-        if outcome == (Outcome::Complete { verified: false }) {
-            let silent = transfer.unconfirmed();
-            let silent = silent.iter().filter_map(|&lane| self.receivers.get(lane));
-            let silent: Vec<String> =
-                silent.map(|receiver| format!("{} ({})", receiver.addr, receiver.name)).collect();
-            if !silent.is_empty() {
-                let text = format!(
-                    "all bytes are acknowledged, but no confirmation of the whole came from {}",
-                    silent.join(", ")
-                );
-                self.emit(Kind::Warning { text });
-            }
+        let unconfirmed = transfer.unconfirmed();
+        if outcome == (Outcome::Complete { verified: false }) && !unconfirmed.is_empty() {
+            let addresses = unconfirmed.iter().map(|&lane| self.receivers[lane].addr.to_string());
+            let addresses = addresses.collect();
+            self.emit(Kind::Unconfirmed { addresses });
         }
         match outcome {
             Outcome::Complete { verified: true } => {
@@ -215,7 +213,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 Ok(())
             }
             Outcome::Complete { .. } if self.options.require_verified => {
-                Err(SendError::Unverified { tid })
+                let why = if unconfirmed.is_empty() {
+                    "no receiver that holds chunks can be asked: they are classic".to_owned()
+                } else {
+                    format!("no answer from {}", self.named_lanes(unconfirmed))
+                };
+                Err(SendError::Unverified { tid, why })
             }
             Outcome::Complete { .. } => Ok(()),
             Outcome::Mismatch => Err(SendError::Mismatch { tid }),
@@ -225,23 +228,26 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 Err(SendError::Deadline { seconds, acked, total, tid })
             }
             _ => {
-                let silent: Vec<String> = (0..self.receivers.len())
-                    .filter(|&lane| transfer.state(lane) != LaneState::Done)
-                    .map(|lane| {
-                        let receiver = &self.receivers[lane];
-                        format!("{} ({})", receiver.addr, receiver.name)
-                    })
-                    .collect();
+                let silent = (0..self.receivers.len())
+                    .filter(|&lane| transfer.state(lane) != LaneState::Done);
+                let silent = self.named_lanes(silent);
                 let seconds = self.options.transfer.fail_after.as_secs_f64();
-                let silent = silent.join(", ");
                 Err(SendError::NoProgress { seconds, acked, total, tid, silent })
             }
         }
     }
 
-    /// Progress ten times a second; who is silent every five seconds.
+    /// Addresses and names, for people.
+    fn named_lanes(&self, lanes: impl IntoIterator<Item = usize>) -> String {
+        let receivers = lanes.into_iter().filter_map(|lane| self.receivers.get(lane));
+        let named = receivers.map(|receiver| format!("{} ({})", receiver.addr, receiver.name));
+        named.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Progress ten times a second; who is silent every five seconds; whom all wait for.
     fn remind(&mut self, transfer: &Transfer, due: &mut Reminders) {
         let now = self.clock.now();
+        self.remind_of_receivers(transfer, &mut due.wait);
         if now >= due.progress {
             due.progress = now + PROGRESS_EVERY;
             self.emit_progress(transfer);

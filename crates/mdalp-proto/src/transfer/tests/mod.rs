@@ -4,6 +4,7 @@ mod adaptive;
 mod confirming;
 mod hostile;
 mod net;
+mod recording;
 
 use super::*;
 use crate::ids::ReceiverAddr;

@@ -154,3 +154,54 @@ fn a_refusal_is_told_once_and_changes_nothing() {
     assert_eq!(events, [Event::Refused { lane: 0, why: Refusal::SourceQuota }]);
     assert_eq!((transfer.poll_transmit(), transfer.outcome()), (None, None));
 }
+
+#[test]
+fn who_acknowledges_a_chunk_late_is_asked_to_record_the_whole_too() {
+    let target = |at: usize| Target {
+        addr: ReceiverAddr(addr(at)),
+        latency: 1.0,
+        window: 1,
+        crc: true,
+        seal: false,
+        record: true,
+    };
+    let targets = [target(0), target(1)];
+    let plan = Plan::new(net::TID, 1000, 100, &targets, &Latency);
+    let (mut now, config) = (Instant::ZERO, TransferConfig::default());
+    let mut transfer = Transfer::new(now, config, &plan, &targets, Box::new(Latency));
+    transfer.provide_digest(now, [7; 32]);
+    // The second one's ack comes when the first one has everything and is asked.
+    let (mut late, mut stated) = (None::<(SocketAddr, Vec<u8>)>, [0, 0]);
+    while transfer.outcome().is_none() {
+        while let Some(transmit) = transfer.poll_transmit() {
+            let (mut out, mut reply) = (Vec::new(), Vec::new());
+            let len = (transmit.range.end - transmit.range.start) as usize;
+            transfer.encode(&transmit, &[0; 100][..len], &mut out);
+            now = now + ms(10);
+            match decode(&out).unwrap() {
+                Message::Data { tid, seq, crc, .. } => encode_ack(&mut reply, tid, seq, crc),
+                Message::Seal(seal) => {
+                    stated[transmit.lane] += 1;
+                    if let Some((from, ack)) = late.take() {
+                        transfer.handle_datagram(now, from, &ack);
+                    }
+                    encode_seal_reply(&mut reply, seal.tid, &Verdict::Recorded(seal.crc()), 1000);
+                }
+                other => panic!("{other:?}"),
+            }
+            if transmit.lane == 1 && stated == [0, 0] {
+                late = Some((transmit.to, reply));
+            } else {
+                transfer.handle_datagram(now, transmit.to, &reply);
+            }
+        }
+        if transfer.outcome().is_none()
+            && let Some(next) = transfer.poll_timeout()
+        {
+            now = now.max(next);
+            transfer.handle_timeout(now);
+        }
+    }
+    assert!(verified(&transfer), "{:?}", transfer.outcome());
+    assert_eq!(stated, [1, 1]);
+}
