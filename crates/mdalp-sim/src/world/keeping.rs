@@ -229,20 +229,17 @@ impl Store {
             return;
         }
         damage.extend(log.recovery().damage.iter().copied());
-        damage.extend(log.verify().unwrap_or_default());
+        // In small steps as much is found as at once.
+        let unseen = log.verify().unwrap_or_default().into_iter().find(|one| !damage.contains(one));
+        truth.i31_scrubbing_finds_all(unseen);
         let torn = !log.recovery().torn.is_empty();
         let found = contents(log, truth);
         let churn = self.churn.iter_mut().flat_map(|one| one.struck_out(|k| found.contains_key(k)));
         let gone = self.model.keys().filter(|key| !found.contains_key(key)).copied();
         let gone: BTreeSet<_> = gone.chain(churn).collect();
-        // The last record of the segment being written is struck out without a word.
-        let mut silent = 1;
         for key in gone {
             self.book.struck += 1;
-            if !torn && !explains(&damage, key) {
-                truth.i31_kept(silent > 0, key);
-                silent = 0;
-            }
+            truth.i31_kept(torn || explains(&damage, key), key);
         }
         for (key, crc) in &found {
             let known = self.model.get(key).is_none_or(|known| known == crc);
@@ -252,10 +249,8 @@ impl Store {
         self.book.lost.extend(lost);
         self.model = found;
         self.book.is_rotten = false;
-        // Nor is a damaged header of it named before it is opened again.
-        self.book.is_damaged = true;
-        self.book.only_chunks &=
-            !torn && silent > 0 && damage.iter().all(|one| one.chunk.is_some());
+        self.book.is_damaged |= torn || !damage.is_empty();
+        self.book.only_chunks &= !torn && damage.iter().all(|one| one.chunk.is_some());
     }
 
     /// After opening a log whose disk has rotted: what is in a place that is reported is lost.
