@@ -324,6 +324,7 @@ impl Engine {
                 Outcome::Nothing => {}
             },
             keeper::Reply::Done(done) => self.done(now, done),
+            keeper::Reply::Damage(damage) => damage.iter().for_each(|one| self.log.damage(one)),
             keeper::Reply::Opened(_) => {}
         }
     }

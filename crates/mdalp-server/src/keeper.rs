@@ -1,22 +1,30 @@
 //! The thread that answers what a payload is asked about, and deletes what is kept no longer.
 //!
 //! Slow work, such as reading a payload to hash it, happens here and nowhere else, in short steps
-//! between which new commands are taken; space is given back by a helper, because that takes longer
+//! between which new commands are taken; now and then the store is scrubbed; space is given back by a helper, because that takes longer
 //! still. What is answered and deleted is decided by [`mdalp_proto::completion`]; when to look, by the
 //! network loop.
 
 use crate::clock::{Clock, wall};
 use crate::error::ServerError;
 use crate::helper::Helper;
-use crate::worker::Worker;
+use crate::worker::{Turn, Worker};
 use mdalp_proto::completion::{Completion, Retention, Scope, seems_over};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::receiver::SealAsked;
 use mdalp_proto::time::Instant;
 use mdalp_store::complete::{Done, Steps, holding};
-use mdalp_store::{ReceiverId, ReceiverName, Store, StoreError};
+use mdalp_store::{Damage, ReceiverId, ReceiverName, Store, StoreError};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two steps of scrubbing.
+const SCRUB_INTERVAL: Duration = Duration::from_secs(1);
+/// Between the end of a round and the next one.
+const ROUND: Duration = Duration::from_secs(24 * 3600);
+/// After what time scrubbing goes on if it failed.
+const SCRUB_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -35,6 +43,8 @@ pub(crate) enum Reply {
     Opened(Result<Opened, StoreError>),
     Inspected(TransactionId, Outcome),
     Done(Done),
+    /// What scrubbing found.
+    Damage(Vec<Damage>),
 }
 
 /// What the store knows at the start.
@@ -71,21 +81,63 @@ pub(crate) fn spawn(
     let helper = sweeps.then(|| helper(Arc::clone(&store))).transpose()?;
     // What an earlier process did not come to.
     helper.iter().for_each(Helper::wake);
+    let mut scrub = sweeps.then(Scrub::default);
     let mut done = Vec::new();
-    Worker::spawn_stepping("mdalp-keeper", move |command, replies| {
-        let more = match command {
-            Some(command) => {
+    Worker::spawn_stepping("mdalp-keeper", SCRUB_INTERVAL, move |turn, replies| {
+        let more = match turn {
+            Turn::Command(command) => {
                 take(&*store, &mut steps, clock.now(), command, &mut done, replies);
                 true
             }
-            None => steps.step(&*store, wall(), &mut done),
+            Turn::More => steps.step(&*store, wall(), &mut done),
+            Turn::Idle => false,
         };
+        let damage = scrub.as_mut().map(|scrub| scrub.turn(&*store, clock.now()));
+        if let Some(damage) = damage.filter(|damage| !damage.is_empty()) {
+            let chunks = damage.iter().filter_map(|one| one.chunk);
+            chunks.for_each(|(tid, _)| steps.handle_damage(tid));
+            replies.push(Reply::Damage(damage));
+        }
         if done.iter().any(|done| matches!(done, Done::Released(..))) {
             helper.iter().for_each(Helper::wake);
         }
         replies.extend(done.drain(..).map(Reply::Done));
         more
     })
+}
+
+/// When the store is scrubbed: a step a second, a round a day, and within a second what reading has
+/// met.
+#[derive(Debug, Default)]
+struct Scrub {
+    next_step: Instant,
+    next_round: Instant,
+}
+
+impl Scrub {
+    /// Does a step if one is due, and returns what it found.
+    fn turn(&mut self, store: &dyn Store, now: Instant) -> Vec<Damage> {
+        if now < self.next_step {
+            return Vec::new();
+        }
+        self.next_step = now + SCRUB_INTERVAL;
+        if now < self.next_round && !store.needs_maintain() {
+            return Vec::new();
+        }
+        match store.maintain() {
+            Ok(found) => {
+                if !found.more {
+                    self.next_round = now + ROUND;
+                }
+                found.damage
+            }
+            Err(error) => {
+                self.next_round = now + SCRUB_AGAIN;
+                tracing::warn!(%error, "the store could not be scrubbed");
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// Takes a command. What it leads to is done in steps.

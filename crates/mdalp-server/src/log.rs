@@ -7,7 +7,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::{Refusal, Statement};
-use mdalp_store::{ReceiverName, StoreError};
+use mdalp_store::{Damage, ReceiverName, StoreError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -113,6 +113,12 @@ impl Log {
     pub(crate) fn failed(&mut self, tid: TransactionId, why: &str) {
         if self.may_speak() {
             tracing::warn!(%tid, why, "transaction cannot be closed");
+        }
+    }
+
+    pub(crate) fn damage(&mut self, damage: &Damage) {
+        if self.may_speak() {
+            tracing::warn!(%damage, "the store is damaged; what is lost is taken again when it is sent again");
         }
     }
 

@@ -24,7 +24,7 @@ pub fn open_store(dir: &Path, durability: Durability) -> Result<Arc<dyn Store>, 
         tracing::info!(segment, bytes, "a write that was cut short was discarded");
     }
     for damage in &log.recovery().damage {
-        tracing::warn!(?damage, "the store is damaged; what is lost is asked for again");
+        tracing::warn!(%damage, "the store is damaged; what is lost is taken again when it is sent again");
     }
     Ok(Arc::new(log))
 }

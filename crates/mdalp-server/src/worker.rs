@@ -5,6 +5,7 @@
 
 use crate::error::ServerError;
 use std::sync::mpsc;
+use std::time::Duration;
 use tokio::sync::mpsc as replies;
 
 #[derive(Debug)]
@@ -14,6 +15,16 @@ pub(crate) struct Worker<C, R> {
     user: usize,
     commands: mpsc::Sender<(usize, C)>,
     replies: replies::UnboundedReceiver<R>,
+}
+
+/// Why a thread that works in steps is called.
+#[derive(Debug)]
+pub(crate) enum Turn<C> {
+    Command(C),
+    /// It said that there is more to do.
+    More,
+    /// Nobody wanted anything for a while.
+    Idle,
 }
 
 impl<C: Send + 'static, R: Send + 'static> Worker<C, R> {
@@ -63,27 +74,26 @@ impl<C: Send + 'static, R: Send + 'static> Worker<C, R> {
     }
 
     /// A thread that works in steps: `work` is given each command as soon as the step before is done,
-    /// and is called without one as long as it says that there is more to do. Steps that are left when
-    /// this is dropped are not done.
+    /// and is called without one as long as it says that there is more to do, and now and then, after
+    /// `idle`, if not. Steps that are left when this is dropped are not done.
     pub(crate) fn spawn_stepping(
         name: &'static str,
-        mut work: impl FnMut(Option<C>, &mut Vec<R>) -> bool + Send + 'static,
+        idle: Duration,
+        mut work: impl FnMut(Turn<C>, &mut Vec<R>) -> bool + Send + 'static,
     ) -> Result<Self, ServerError> {
         let (commands, inbox) = mpsc::channel::<(usize, C)>();
         let (outbox, replies) = replies::unbounded_channel();
         let body = move || {
             let (mut more, mut done) = (false, Vec::new());
             loop {
-                let next = match inbox.try_recv() {
-                    Ok((_, command)) => Some(command),
-                    Err(mpsc::TryRecvError::Disconnected) => break,
-                    Err(mpsc::TryRecvError::Empty) if more => None,
-                    Err(mpsc::TryRecvError::Empty) => match inbox.recv() {
-                        Ok((_, command)) => Some(command),
-                        Err(mpsc::RecvError) => break,
-                    },
+                let wait = if more { Duration::ZERO } else { idle };
+                let turn = match inbox.recv_timeout(wait) {
+                    Ok((_, command)) => Turn::Command(command),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                    Err(mpsc::RecvTimeoutError::Timeout) if more => Turn::More,
+                    Err(mpsc::RecvTimeoutError::Timeout) => Turn::Idle,
                 };
-                more = work(next, &mut done);
+                more = work(turn, &mut done);
                 for reply in done.drain(..) {
                     // Who is gone wants no reply.
                     let _ = outbox.send(reply);

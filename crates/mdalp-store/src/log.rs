@@ -376,6 +376,11 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
         if made == Err(StoreError::Full) { self.make_spare() } else { made }
     }
 
+    fn needs_maintain(&self) -> bool {
+        let inner = self.inner();
+        !inner.suspects.is_empty() || !inner.unreported.is_empty()
+    }
+
     fn maintain(&self) -> Result<Maintained, StoreError> {
         self.maintain_step()
     }

@@ -37,9 +37,14 @@ pub trait ChunkLog: Send + Sync {
         Ok(())
     }
 
-    /// Looks at a bounded piece of what is held, and strikes out what is damaged. For a helper thread,
-    /// now and then, and at once after [`ReadError::Damaged`]: appending goes on meanwhile. An engine may have nothing to
-    /// do here, as the segment log has so far: see [`SegmentLog::verify`](crate::SegmentLog::verify).
+    /// Whether damage was met that [`maintain`](Self::maintain) has not looked at.
+    fn needs_maintain(&self) -> bool {
+        false
+    }
+
+    /// Looks at a bounded piece of what is held, and strikes out what is damaged; what reading and
+    /// appending met first. For a helper thread, now and then, and soon when
+    /// [`needs_maintain`](Self::needs_maintain): appending goes on meanwhile.
     fn maintain(&self) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }

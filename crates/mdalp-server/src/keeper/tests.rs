@@ -192,3 +192,23 @@ fn f27_nothing_expires_by_a_calendar_that_was_set() {
     let done = sweep(&store, &mut rules, clock(9 * DAY), at(year + 8 * DAY));
     assert_eq!(done.len(), 1, "it is trusted again");
 }
+
+#[test]
+fn b2_rotten_bytes_are_found_within_a_round_and_then_once_a_day() {
+    let disk = MemDisk::new();
+    let options = Options { segment_bytes: 64 << 10, limits: Limits::NONE, ..Options::new(7) };
+    let store = SegmentLog::open(disk.clone(), options).unwrap();
+    put(&store, SHARE, &[0, 1, 2]);
+    let mut scrub = Scrub::default();
+    let mut round = |from: u64| -> Vec<Damage> {
+        let seconds = from..from + 9;
+        seconds.flat_map(|at| scrub.turn(&store, Instant::from_millis(1000 * at))).collect()
+    };
+    assert_eq!(round(1), []);
+    let segment = (0..9).max_by_key(|number| disk.written(*number)).unwrap();
+    let end = 8 * disk.written(segment);
+    (1..20).for_each(|byte| disk.flip_bit(segment, end - 64 * byte));
+    assert_eq!(round(60), [], "the round is over");
+    let found = round(24 * 3600 + 60);
+    assert!(found.iter().any(|one| one.chunk.is_some()), "{found:?}");
+}
