@@ -109,10 +109,12 @@ impl Store {
         UnixMillis(now_of(net).0 + self.book.leap)
     }
 
-    /// Releases what is kept no longer, gives space back, and scrubs.
-    pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) {
+    /// Releases what is kept no longer, gives space back, and scrubs. Returns whose chunks are not held
+    /// any more; `None` among them if nobody knows.
+    pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) -> Vec<Option<TransactionId>> {
         let (wall, twin) = (self.wall(net), self.twin);
-        let Some(log) = &self.log else { return };
+        let mut lost = Vec::new();
+        let Some(log) = &self.log else { return lost };
         let done = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
             rules.sweep(store, net.now, wall, done);
         });
@@ -129,10 +131,12 @@ impl Store {
             truth.i31_kept(may_go || self.book.is_damaged, (tid.0, 0));
             self.forget(tid.0);
             self.book.gone.insert(tid.0);
+            lost.push(Some(tid));
         }
-        let Some(log) = &self.log else { return };
+        let Some(log) = &self.log else { return lost };
         while log.reclaim() == Ok(true) {}
-        self.scrub(truth);
+        lost.extend(self.scrub(truth).into_iter().flatten());
+        lost
     }
 
     /// What was released need not be there any more.
@@ -164,7 +168,8 @@ impl Store {
         }
         // The clients' alone: of those of strangers there are many, and they are counted in the end.
         for tid in truth.clients.iter().filter_map(|client| client.tid).collect::<Vec<_>>() {
-            let mut acked = self.acked.range((tid, 0)..=(tid, u64::MAX)).peekable();
+            let acked = self.acked.range((tid, 0)..=(tid, u64::MAX));
+            let mut acked = acked.filter(|key| !self.book.lost.contains(key)).peekable();
             if acked.peek().is_none() {
                 continue;
             }
@@ -214,23 +219,28 @@ impl Store {
         }
     }
 
-    /// Looks at every byte. What is not there any more must be named as damaged.
-    pub(super) fn scrub(&mut self, truth: &mut Truth) {
-        let Some(log) = &self.log else { return };
+    /// Looks at every byte. What is not there any more must be named as damaged. Returns as
+    /// [`Self::look`]; nothing if the disk failed meanwhile.
+    pub(super) fn scrub(&mut self, truth: &mut Truth) -> Option<Vec<Option<TransactionId>>> {
+        let log = self.log.as_ref()?;
         let mut damage = Vec::new();
         for _ in 0..STEPS {
-            let Ok(found) = log.maintain() else { break };
+            let found = log.maintain().ok()?;
             damage.extend(found.damage);
             if !found.more {
                 break;
             }
         }
+        let lost = damage.iter().map(|one| one.chunk.map(|(tid, _)| tid)).collect();
+        for (tid, _) in damage.iter().filter_map(|one| one.chunk) {
+            self.rules.handle_damage(tid);
+        }
         if !self.book.is_rotten {
-            return;
+            return Some(lost);
         }
         damage.extend(log.recovery().damage.iter().copied());
         // In small steps as much is found as at once.
-        let unseen = log.verify().unwrap_or_default().into_iter().find(|one| !damage.contains(one));
+        let unseen = log.verify().ok()?.into_iter().find(|one| !damage.contains(one));
         truth.i31_scrubbing_finds_all(unseen);
         let torn = !log.recovery().torn.is_empty();
         let found = contents(log, truth);
@@ -251,6 +261,7 @@ impl Store {
         self.book.is_rotten = false;
         self.book.is_damaged |= torn || !damage.is_empty();
         self.book.only_chunks &= !torn && damage.iter().all(|one| one.chunk.is_some());
+        Some(lost)
     }
 
     /// After opening a log whose disk has rotted: what is in a place that is reported is lost.
