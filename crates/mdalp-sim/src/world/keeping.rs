@@ -255,8 +255,7 @@ impl Store {
             let known = self.model.get(key).is_none_or(|known| known == crc);
             truth.i31_no_wrong_bytes(known, *key);
         }
-        let lost = self.acked.iter().filter(|key| !found.contains_key(key));
-        self.book.lost.extend(lost);
+        self.book.lost.extend(self.acked.iter().filter(|key| !found.contains_key(key)));
         self.model = found;
         self.book.is_rotten = false;
         self.book.is_damaged |= torn || !damage.is_empty();

@@ -347,7 +347,7 @@ impl Server {
     fn lost(&mut self, all: Vec<Option<TransactionId>>) {
         for tid in all {
             self.receiver.iter_mut().for_each(|receiver| receiver.handle_lost(tid));
-            for taken in tid.iter().filter_map(|tid| self.taken.get_mut(tid)) {
+            if let Some(taken) = tid.and_then(|tid| self.taken.get_mut(&tid)) {
                 *taken = RangeSet::new();
             }
         }
