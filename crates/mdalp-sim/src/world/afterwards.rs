@@ -53,6 +53,8 @@ impl World {
             return;
         }
         for server in &mut self.servers {
+            // Whatever is wrong now is not for the bits that flip.
+            server.store.check_recovery(&mut self.truth);
             let mut rng = self.net.rng.clone();
             self.rotted += u64::from(server.store.rot(self.setup.rot, &mut rng));
             self.net.rng = rng;

@@ -249,7 +249,7 @@ impl Store {
         let gone: BTreeSet<_> = gone.chain(churn).collect();
         for key in gone {
             self.book.struck += 1;
-            truth.i31_kept(torn || explains(&damage, key), key);
+            truth.i31_damage_is_named(torn || explains(&damage, key), key, &damage);
         }
         for (key, crc) in &found {
             let known = self.model.get(key).is_none_or(|known| known == crc);

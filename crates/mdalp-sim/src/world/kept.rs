@@ -21,6 +21,11 @@ impl Truth {
         self.check(same, 31, || format!("{}/{} is read with other bytes", key.0, key.1));
     }
 
+    /// 31: what is gone is in a place that is reported.
+    pub(crate) fn i31_damage_is_named(&mut self, ok: bool, key: Key, damage: &[Damage]) {
+        self.check(ok, 31, || format!("{}/{} is gone, and named is {damage:?}", key.0, key.1));
+    }
+
     /// 31: and all damage is named, after one look at everything.
     pub(crate) fn i31_scrubbing_finds_all(&mut self, unseen: Option<Damage>) {
         self.check(unseen.is_none(), 31, || format!("scrubbing does not find {unseen:?}"));
