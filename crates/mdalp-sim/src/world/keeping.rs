@@ -240,7 +240,9 @@ impl Store {
         }
         damage.extend(log.recovery().damage.iter().copied());
         // In small steps as much is found as at once.
-        let unseen = log.verify().ok()?.into_iter().find(|one| !damage.contains(one));
+        let seen: BTreeSet<_> = damage.iter().map(|one| (one.segment, one.offset)).collect();
+        let is_unseen = |one: &Damage| !seen.contains(&(one.segment, one.offset));
+        let unseen = log.verify().ok()?.into_iter().find(is_unseen);
         truth.i31_scrubbing_finds_all(unseen);
         let torn = !log.recovery().torn.is_empty();
         let found = contents(log, truth);
