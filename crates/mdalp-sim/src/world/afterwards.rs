@@ -22,6 +22,7 @@ impl World {
         if !self.setup.afterwards || self.truth.violation.is_some() {
             return;
         }
+        self.is_afterwards = true;
         self.heal();
         self.rot();
         let mended = self.mend();

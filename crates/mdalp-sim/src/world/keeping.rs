@@ -97,6 +97,8 @@ impl Book {
                 !self.stated.contains(&tid) && passed(since, Some(self.retention.unclaimed))
             }
             Reason::Expired if announced => has_gaps && passed(since, self.retention.assigned),
+            // The begin failed as far as anybody was told, and is on the disk.
+            Reason::Expired if seqs.is_empty() => true,
             Reason::Expired => {
                 !self.stated.contains(&tid) && passed(since, self.retention.unannounced)
             }

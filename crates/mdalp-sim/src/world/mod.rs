@@ -83,6 +83,8 @@ pub struct World {
     crashes: u64,
     overflows: u64,
     rotted: u64,
+    /// All transfers are over.
+    is_afterwards: bool,
     /// Steps after which a run counts as a live-lock (25).
     max_steps: u64,
 }
@@ -112,6 +114,7 @@ impl World {
             crashes: 0,
             overflows: 0,
             rotted: 0,
+            is_afterwards: false,
             max_steps: u64::MAX,
             setup,
         }
@@ -208,6 +211,8 @@ impl World {
                     server.start(net, truth, setup);
                 }
             }
+            // What was still to happen has no place any more.
+            Due::Act(_) if self.is_afterwards => {}
             Due::Act(at) => {
                 net.note(Note::Fault { action: at });
                 let action = self.setup.actions[usize::from(at)].1.clone();
