@@ -163,6 +163,12 @@ impl Receiver {
         self.table.finish(tid);
     }
 
+    /// Takes that the store does not hold all that it confirmed of `tid` any more, or, with `None`, of
+    /// nobody knows whom: what is sent again goes to the store, and is not acknowledged from memory.
+    pub fn handle_lost(&mut self, tid: Option<TransactionId>) {
+        self.table.forget_held(tid);
+    }
+
     /// The next answer to a seal to send.
     pub fn poll_seal_reply(&mut self) -> Option<SealReply> {
         self.answers.pop_front()

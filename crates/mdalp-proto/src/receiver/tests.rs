@@ -144,6 +144,24 @@ fn f06_f07_duplicates_are_acknowledged_without_the_store() {
 }
 
 #[test]
+fn b2_what_the_store_has_lost_is_not_acknowledged_from_memory() {
+    for whose in [Some(TransactionId(TID)), None] {
+        let mut world = World::new(Config::default());
+        for seq in 0..3 {
+            world.chunk(CLIENT, TID, seq);
+        }
+        world.stored.remove(&(TID, 1));
+        world.receiver.handle_lost(whose);
+        assert_eq!(world.receiver.ranges(), 0);
+        world.refusal = Some(Stored::Failed);
+        assert_eq!(world.chunk(CLIENT, TID, 1), None);
+        world.refusal = None;
+        assert!(world.chunk(CLIENT, TID, 1).is_some() && world.stored.contains_key(&(TID, 1)));
+        assert!(world.chunk(CLIENT, TID, 0).is_some(), "what is still held is acknowledged, too");
+    }
+}
+
+#[test]
 fn f16_nothing_is_lost_by_forgetting_everything() {
     let mut world = World::new(Config::default());
     for seq in 0..10 {

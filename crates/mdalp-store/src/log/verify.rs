@@ -302,15 +302,18 @@ fn part_lost(found: &mut Contents, tid: TransactionId, seq: SequenceNumber) {
 
 /// Gives the damage that was found the names that are known.
 fn keep_names(found: &mut Vec<Damage>, known: &[Damage], fresh: &[Damage]) {
-    let all = known.iter().chain(fresh).filter(|damage| damage.chunk.is_some());
+    // Several chunks may be lost at one place: each keeps its name.
+    let is_lost = |damage: &Damage| damage.kind == DamageKind::Lost && damage.chunk.is_some();
+    let all = known.iter().chain(fresh);
+    let all = all.filter(|damage| damage.chunk.is_some() && !is_lost(damage));
     let names: BTreeMap<u64, Damage> = all.map(|damage| (damage.offset, *damage)).collect();
     for damage in found.iter_mut() {
         damage.chunk = damage.chunk.or(names.get(&damage.offset).and_then(|one| one.chunk));
     }
     let offsets: BTreeSet<u64> = found.iter().map(|damage| damage.offset).collect();
-    found.extend(known.iter().filter(|damage| !offsets.contains(&damage.offset)));
-    let lost = fresh.iter().filter(|damage| damage.kind == DamageKind::Lost);
-    found.extend(lost.filter(|damage| damage.chunk.is_some()));
+    let keeps = |damage: &&Damage| is_lost(damage) || !offsets.contains(&damage.offset);
+    found.extend(known.iter().filter(keeps));
+    found.extend(fresh.iter().filter(|damage| is_lost(damage)));
     found.sort_unstable();
     found.dedup();
 }
