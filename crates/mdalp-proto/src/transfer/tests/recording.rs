@@ -2,7 +2,7 @@
 
 use super::confirming::{Asked, Early, HASH, Ran, run_with};
 use super::*;
-use crate::wire::{Seal, Statement, Verdict};
+use crate::wire::{Seal, Statement, Verdict, encode_ack, encode_seal_reply};
 
 const RECORD: [(bool, bool); 2] = [(false, true); 2];
 
@@ -173,6 +173,6 @@ fn who_acknowledges_a_chunk_late_is_asked_to_record_the_whole_too() {
             transfer.handle_timeout(now);
         }
     }
-    assert!(verified(&transfer), "{:?}", transfer.outcome());
+    assert_eq!(transfer.outcome(), Some(Outcome::Complete { verified: true }));
     assert_eq!(stated, [1, 1]);
 }
