@@ -246,8 +246,7 @@ impl Fault {
             }
             Self::Jitter { ms } | Self::LateTimers { ms } => halve(ms)?,
             Self::Outage { for_ms, .. } => halve(for_ms.as_mut()?)?,
-            Self::Flap { down_ms, .. } => halve(down_ms)?,
-            Self::CrashClient { down_ms, .. } => halve(down_ms)?,
+            Self::Flap { down_ms, .. } | Self::CrashClient { down_ms, .. } => halve(down_ms)?,
             Self::SmallPackets { .. } => return None,
             Self::Rebind { times, .. } => {
                 *times = (*times > 1).then_some(*times / 2)?;

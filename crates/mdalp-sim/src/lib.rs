@@ -17,14 +17,20 @@
 //! | 5, 6, 30 | at each restart and after each append of a log; and what a power cut would leave, at the end |
 //! | 1, 16, 19, 20, 23, 25 | of each run, in `run` |
 //! | 2 | when a client has planned |
+//! | 31, 32, 34, 35 | after each look of a server at its store, each answer to a question, each refusal |
+//! | 31, 32, 33 | when all is over: after damage, after every retention, by reading all directories |
 //! | 24 | over many seeds: `tests/it/goals.rs` |
 //! | 28, 29 | `tests/it/cases.rs` |
 //! | 15 | the codec's tests and the fuzz targets |
 //!
 //! What is checked is what was seen to happen, wherever a machine could be wrong about itself.
 //!
-//! Not modelled: several threads in one process, real sockets, IPv6, and resuming after the
-//! client's death.
+//! 31: acknowledged means kept. 32: what is on record of the whole is what its sender states. 33: all
+//! directories together are the payload, or it is plain what is missing. 34: a share is not called
+//! unfinished. 35: crowding deletes nothing.
+//!
+//! Not modelled: several threads in one process, real sockets, IPv6; `docs/reliability.md` says which
+//! parts of the product are not run.
 
 mod case;
 mod fault;

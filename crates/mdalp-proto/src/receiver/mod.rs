@@ -41,9 +41,6 @@ const MAX_SEALING: usize = 256;
 pub struct Receiver {
     config: Config,
     table: Table,
-    registered: BTreeSet<TransactionId>,
-    accepts_new: bool,
-    accepts_any: bool,
     counters: Counters,
     append: Option<Append>,
     acks: VecDeque<Ack>,
@@ -67,9 +64,6 @@ impl Receiver {
         Self {
             config,
             table: Table::default(),
-            registered: BTreeSet::new(),
-            accepts_new: true,
-            accepts_any: true,
             counters: Counters::default(),
             append: None,
             acks: VecDeque::new(),
@@ -169,6 +163,12 @@ impl Receiver {
         self.table.finish(tid);
     }
 
+    /// Takes that the store does not hold all that it confirmed of `tid` any more, or, with `None`, of
+    /// nobody knows whom: what is sent again goes to the store, and is not acknowledged from memory.
+    pub fn handle_lost(&mut self, tid: Option<TransactionId>) {
+        self.table.forget_held(tid);
+    }
+
     /// The next answer to a seal to send.
     pub fn poll_seal_reply(&mut self) -> Option<SealReply> {
         self.answers.pop_front()
@@ -217,22 +217,6 @@ impl Receiver {
             let _ = self.table.admit(now, tid, None, &self.config, &mut self.evicted);
             self.report_evicted();
         }
-    }
-
-    /// With [`Config::registered_only`]: chunks of `tid` are taken from now on.
-    pub fn register(&mut self, tid: TransactionId) {
-        self.registered.insert(tid);
-    }
-
-    /// Undoes [`register`](Self::register).
-    pub fn unregister(&mut self, tid: TransactionId) {
-        self.registered.remove(&tid);
-    }
-
-    /// Whether chunks of transactions that are not in memory are taken, and whether any are: how a
-    /// full disk closes the intake (F28).
-    pub fn set_accepting(&mut self, new: bool, any: bool) {
-        (self.accepts_new, self.accepts_any) = (new, any);
     }
 
     /// Transactions in memory.
@@ -356,9 +340,6 @@ impl Receiver {
         claimed: Option<ChunkCrc>,
         data: &[u8],
     ) -> Result<ChunkCrc, Drop> {
-        if !self.accepts_any {
-            return Err(|c| &mut c.drop_closed);
-        }
         if data.len() > self.config.max_chunk {
             return Err(|c| &mut c.drop_too_long);
         }
@@ -382,12 +363,6 @@ impl Receiver {
         tid: TransactionId,
         from: SocketAddr,
     ) -> Result<Result<Place, Refused>, Drop> {
-        if self.config.registered_only && !self.registered.contains(&tid) {
-            return Err(|c| &mut c.drop_unregistered);
-        }
-        if !self.accepts_new {
-            return Err(|c| &mut c.drop_no_new);
-        }
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
         if admitted.is_ok() {
             self.events.push_back(Event::Claimed { tid });

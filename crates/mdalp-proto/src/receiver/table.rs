@@ -224,6 +224,19 @@ impl Table {
         }
     }
 
+    /// Asks the store again about every chunk of `tid`; of all transactions, if it is not known whose
+    /// chunks it lost.
+    pub(super) fn forget_held(&mut self, tid: Option<TransactionId>) {
+        let all =
+            tid.is_none().then(|| self.checks.iter().map(|&(_, tid)| tid).collect::<Vec<_>>());
+        for tid in tid.into_iter().chain(all.into_iter().flatten()) {
+            let Some(transaction) = self.transactions.get_mut(tid) else { continue };
+            let ranges = std::mem::take(&mut transaction.durable).range_count();
+            transaction.forgotten += ranges;
+            self.ranges -= ranges;
+        }
+    }
+
     pub(super) fn remove(&mut self, tid: TransactionId) {
         let Some(transaction) = self.transactions.remove(tid) else { return };
         self.ranges -= transaction.durable.range_count();

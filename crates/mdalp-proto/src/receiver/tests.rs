@@ -144,6 +144,24 @@ fn f06_f07_duplicates_are_acknowledged_without_the_store() {
 }
 
 #[test]
+fn b2_what_the_store_has_lost_is_not_acknowledged_from_memory() {
+    for whose in [Some(TransactionId(TID)), None] {
+        let mut world = World::new(Config::default());
+        for seq in 0..3 {
+            world.chunk(CLIENT, TID, seq);
+        }
+        world.stored.remove(&(TID, 1));
+        world.receiver.handle_lost(whose);
+        assert_eq!(world.receiver.ranges(), 0);
+        world.refusal = Some(Stored::Failed);
+        assert_eq!(world.chunk(CLIENT, TID, 1), None);
+        world.refusal = None;
+        assert!(world.chunk(CLIENT, TID, 1).is_some() && world.stored.contains_key(&(TID, 1)));
+        assert!(world.chunk(CLIENT, TID, 0).is_some(), "what is still held is acknowledged, too");
+    }
+}
+
+#[test]
 fn f16_nothing_is_lost_by_forgetting_everything() {
     let mut world = World::new(Config::default());
     for seq in 0..10 {
@@ -171,19 +189,6 @@ fn f28_f30_what_the_store_refuses_is_not_acknowledged_and_can_be_sent_again() {
     }
     world.refusal = None;
     assert!(world.chunk(CLIENT, TID, 0).is_some());
-}
-
-#[test]
-fn f28_the_intake_can_be_closed_and_opened() {
-    let mut world = World::new(Config::default());
-    world.chunk(CLIENT, TID, 0);
-    world.receiver.set_accepting(false, true);
-    assert!(world.chunk(CLIENT, TID, 1).is_some());
-    assert_eq!((world.chunk(CLIENT, TID + 1, 0), world.count("drop_no_new")), (None, 1));
-    world.receiver.set_accepting(false, false);
-    assert_eq!((world.chunk(CLIENT, TID, 1), world.count("drop_closed")), (None, 1));
-    world.receiver.set_accepting(true, true);
-    assert!(world.chunk(CLIENT, TID + 1, 0).is_some());
 }
 
 #[test]
@@ -262,17 +267,6 @@ fn an_early_timeout_does_nothing() {
     let at = world.receiver.poll_timeout();
     world.receiver.handle_timeout(world.now);
     assert_eq!((world.receiver.poll_timeout(), world.events()), (at, vec![]));
-}
-
-#[test]
-fn only_announced_transactions_are_taken_if_so_configured() {
-    let mut world = World::new(Config { registered_only: true, ..Config::default() });
-    assert_eq!((world.chunk(CLIENT, TID, 0), world.count("drop_unregistered")), (None, 1));
-    world.receiver.register(TransactionId(TID));
-    assert!(world.chunk(CLIENT, TID, 0).is_some());
-    world.receiver.unregister(TransactionId(TID));
-    world.wait(300 * SECOND);
-    assert_eq!(world.chunk(CLIENT, TID, 1), None);
 }
 
 #[test]

@@ -22,8 +22,8 @@ impl World {
         if !self.setup.afterwards || self.truth.violation.is_some() {
             return;
         }
+        self.is_afterwards = true;
         self.heal();
-        self.open_again();
         self.rot();
         let mended = self.mend();
         self.wait();
@@ -54,6 +54,8 @@ impl World {
             return;
         }
         for server in &mut self.servers {
+            // Whatever is wrong now is not for the bits that flip.
+            server.store.check_recovery(&mut self.truth);
             let mut rng = self.net.rng.clone();
             self.rotted += u64::from(server.store.rot(self.setup.rot, &mut rng));
             self.net.rng = rng;
@@ -62,8 +64,14 @@ impl World {
         if self.net.rng.up_to(1) == 0 {
             self.open_again();
         }
-        for server in &mut self.servers {
-            server.store.scrub(&mut self.truth);
+        for _ in 0..OPENINGS {
+            let truth = &mut self.truth;
+            let logs = self.servers.iter_mut().filter(|server| !server.receivers.is_empty());
+            // A fault of the disk that was still to come ends the process.
+            if logs.map(|server| server.scrub(truth)).fold(true, |all, done| all && done) {
+                break;
+            }
+            self.open_again();
         }
     }
 
@@ -125,14 +133,14 @@ impl World {
 
     /// All directories together are the payload, or say what is missing.
     fn read_all(&mut self, mended: &[Option<usize>]) {
-        for client in 0..self.clients.len() {
+        for (client, mended) in mended.iter().enumerate() {
             let Some(tid) = self.clients[client].tid else { continue };
             let mut seen = Seen::default();
             let stores = || self.servers.iter().map(|server| &server.store);
             stores().for_each(|store| store.seen_from_outside(TransactionId(tid.0), &mut seen));
             // What was mended is not lost, unless more rotted than was named then.
             let lost: usize = stores().map(|store| store.lost_of(tid.0)).sum();
-            let lost = mended[client].map_or(lost, |then| lost.saturating_sub(then));
+            let lost = mended.map_or(lost, |then| lost.saturating_sub(then));
             let complete = self.clients[client].end == Some(End::Complete);
             let excused = lost > 0 || seen.is_released || !complete;
             let released = stores().any(|store| store.released(tid.0));

@@ -36,7 +36,9 @@ pub(crate) fn is_churn(tid: TransactionId) -> bool {
 }
 
 fn data((tid, seq): Key) -> [u8; 100] {
-    std::array::from_fn(|at| (tid ^ seq.wrapping_mul(31) ^ at as u64) as u8)
+    let mut data = [(tid ^ seq.wrapping_mul(31)) as u8; 100];
+    data.iter_mut().enumerate().for_each(|(at, byte)| *byte ^= at as u8);
+    data
 }
 
 /// The CRC of the only bytes that such a chunk may have.

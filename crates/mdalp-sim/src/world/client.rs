@@ -3,6 +3,7 @@
 //! Carries datagrams and deadlines between network and machines and checks what it sees on the way.
 
 mod again;
+mod classic;
 mod plan;
 
 use super::checks::Truth;
@@ -22,7 +23,7 @@ use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Content, Event, Outcome, Transfer};
-use mdalp_proto::wire::{Capabilities, Message, decode, encode_data_header, encode_intent};
+use mdalp_proto::wire::{Capabilities, Message, decode, encode_intent};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -190,7 +191,7 @@ impl Client {
                 if let Ok(Message::Assignment { tid, list, .. }) = decode(bytes)
                     && let Ok(receivers) = mdalp_proto::wire::list::parse(list)
                 {
-                    self.choose(net, truth, setup, Assignment { tid, receivers });
+                    self.choose(net, truth, setup, &Assignment { tid, receivers });
                 }
             }
             Brain::Sending(transfer) => {
@@ -272,7 +273,7 @@ impl Client {
                     Some(Ok(assignment)) => {
                         let (client, tid) = (self.index as u8, assignment.tid.0);
                         net.note(Note::Assigned { client, tid });
-                        self.choose(net, truth, setup, assignment);
+                        self.choose(net, truth, setup, &assignment);
                     }
                     Some(Err(IntentError::NoAnswer)) => self.finish(net.now, End::NoAnswer),
                     Some(Err(_)) => self.finish(net.now, End::BadAnswer),
@@ -396,33 +397,6 @@ impl Client {
             if !self.falls_back(net, truth, end) {
                 self.finish(net.now, end);
             }
-        }
-    }
-
-    fn drain_original(&mut self, net: &mut Net, setup: &Setup) {
-        let Brain::Original(original) = &mut self.brain else { return };
-        let mut sent = Vec::new();
-        while let Some((peer, seq)) = original.outbox.pop_front() {
-            sent.push((peer, seq));
-        }
-        let tid = self.tid.unwrap_or(TransactionId(0));
-        for (peer, seq) in sent {
-            let seq = mdalp_proto::ids::SequenceNumber(seq);
-            let range = self.layout.range(seq);
-            self.data.resize((range.end - range.start) as usize, 0);
-            payload::fill(self.payload_seed, range.start, &mut self.data);
-            self.out.clear();
-            encode_data_header(&mut self.out, tid, seq, None);
-            self.out.extend_from_slice(&self.data);
-            net.send_up(self.index, self.chosen[peer].addr, &self.out);
-            let again = !self.lanes[peer].note_sent(seq.0);
-            let kind = if again { SampleKind::Resent } else { SampleKind::Sent };
-            self.sample(net.now, setup, peer, seq.0, kind);
-        }
-        let Brain::Original(original) = &self.brain else { return };
-        if original.is_done() {
-            let end = if original.crashed { End::Crashed } else { End::Complete };
-            self.finish(net.now, end);
         }
     }
 

@@ -97,6 +97,8 @@ impl Book {
                 !self.stated.contains(&tid) && passed(since, Some(self.retention.unclaimed))
             }
             Reason::Expired if announced => has_gaps && passed(since, self.retention.assigned),
+            // The begin failed as far as anybody was told, and is on the disk.
+            Reason::Expired if seqs.is_empty() => true,
             Reason::Expired => {
                 !self.stated.contains(&tid) && passed(since, self.retention.unannounced)
             }
@@ -109,10 +111,12 @@ impl Store {
         UnixMillis(now_of(net).0 + self.book.leap)
     }
 
-    /// Releases what is kept no longer, gives space back, and scrubs.
-    pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) {
+    /// Releases what is kept no longer, gives space back, and scrubs. Returns whose chunks are not held
+    /// any more; `None` among them if nobody knows.
+    pub(super) fn look(&mut self, net: &Net, truth: &mut Truth) -> Vec<Option<TransactionId>> {
         let (wall, twin) = (self.wall(net), self.twin);
-        let Some(log) = &self.log else { return };
+        let mut lost = Vec::new();
+        let Some(log) = &self.log else { return lost };
         let done = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
             rules.sweep(store, net.now, wall, done);
         });
@@ -129,17 +133,27 @@ impl Store {
             truth.i31_kept(may_go || self.book.is_damaged, (tid.0, 0));
             self.forget(tid.0);
             self.book.gone.insert(tid.0);
+            lost.push(Some(tid));
         }
-        let Some(log) = &self.log else { return };
+        let Some(log) = &self.log else { return lost };
         while log.reclaim() == Ok(true) {}
-        self.scrub(truth);
+        lost.extend(self.scrub(truth).into_iter().flatten());
+        lost
     }
 
     /// What was released need not be there any more.
     fn forget(&mut self, tid: u64) {
-        self.model.retain(|key, _| key.0 != tid);
-        self.acked.retain(|key| key.0 != tid);
-        self.book.lost.retain(|key| key.0 != tid);
+        let all = (tid, 0)..=(tid, u64::MAX);
+        let held: Vec<_> = self.model.range(all.clone()).map(|(key, _)| *key).collect();
+        for key in held {
+            self.model.remove(&key);
+        }
+        for set in [&mut self.acked, &mut self.book.lost] {
+            let gone: Vec<_> = set.range(all.clone()).copied().collect();
+            for key in gone {
+                set.remove(&key);
+            }
+        }
     }
 
     /// What crowding was answered with: nothing that is held may have gone for it.
@@ -156,7 +170,8 @@ impl Store {
         }
         // The clients' alone: of those of strangers there are many, and they are counted in the end.
         for tid in truth.clients.iter().filter_map(|client| client.tid).collect::<Vec<_>>() {
-            let mut acked = self.acked.range((tid, 0)..=(tid, u64::MAX)).peekable();
+            let acked = self.acked.range((tid, 0)..=(tid, u64::MAX));
+            let mut acked = acked.filter(|key| !self.book.lost.contains(key)).peekable();
             if acked.peek().is_none() {
                 continue;
             }
@@ -206,48 +221,50 @@ impl Store {
         }
     }
 
-    /// Looks at every byte. What is not there any more must be named as damaged.
-    pub(super) fn scrub(&mut self, truth: &mut Truth) {
-        let Some(log) = &self.log else { return };
+    /// Looks at every byte. What is not there any more must be named as damaged. Returns as
+    /// [`Self::look`]; nothing if the disk failed meanwhile.
+    pub(super) fn scrub(&mut self, truth: &mut Truth) -> Option<Vec<Option<TransactionId>>> {
+        let log = self.log.as_ref()?;
         let mut damage = Vec::new();
         for _ in 0..STEPS {
-            let Ok(found) = log.maintain() else { break };
+            let found = log.maintain().ok()?;
             damage.extend(found.damage);
             if !found.more {
                 break;
             }
         }
+        let lost = damage.iter().map(|one| one.chunk.map(|(tid, _)| tid)).collect();
+        for (tid, _) in damage.iter().filter_map(|one| one.chunk) {
+            self.rules.handle_damage(tid);
+        }
         if !self.book.is_rotten {
-            return;
+            return Some(lost);
         }
         damage.extend(log.recovery().damage.iter().copied());
-        damage.extend(log.verify().unwrap_or_default());
+        // In small steps as much is found as at once.
+        let seen: BTreeSet<_> = damage.iter().map(|one| (one.segment, one.offset)).collect();
+        let is_unseen = |one: &Damage| !seen.contains(&(one.segment, one.offset));
+        let unseen = log.verify().ok()?.into_iter().find(is_unseen);
+        truth.i31_scrubbing_finds_all(unseen);
         let torn = !log.recovery().torn.is_empty();
         let found = contents(log, truth);
         let churn = self.churn.iter_mut().flat_map(|one| one.struck_out(|k| found.contains_key(k)));
         let gone = self.model.keys().filter(|key| !found.contains_key(key)).copied();
         let gone: BTreeSet<_> = gone.chain(churn).collect();
-        // The last record of the segment being written is struck out without a word.
-        let mut silent = 1;
         for key in gone {
             self.book.struck += 1;
-            if !torn && !explains(&damage, key) {
-                truth.i31_kept(silent > 0, key);
-                silent = 0;
-            }
+            truth.i31_damage_is_named(torn || explains(&damage, key), key, &damage);
         }
         for (key, crc) in &found {
             let known = self.model.get(key).is_none_or(|known| known == crc);
             truth.i31_no_wrong_bytes(known, *key);
         }
-        let lost = self.acked.iter().filter(|key| !found.contains_key(key));
-        self.book.lost.extend(lost);
+        self.book.lost.extend(self.acked.iter().filter(|key| !found.contains_key(key)));
         self.model = found;
         self.book.is_rotten = false;
-        // Nor is a damaged header of it named before it is opened again.
-        self.book.is_damaged = true;
-        self.book.only_chunks &=
-            !torn && silent > 0 && damage.iter().all(|one| one.chunk.is_some());
+        self.book.is_damaged |= torn || !damage.is_empty();
+        self.book.only_chunks &= !torn && damage.iter().all(|one| one.chunk.is_some());
+        Some(lost)
     }
 
     /// After opening a log whose disk has rotted: what is in a place that is reported is lost.

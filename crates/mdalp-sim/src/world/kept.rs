@@ -8,6 +8,7 @@ use super::store::Key;
 use crate::payload;
 use mdalp_proto::layout::Layout;
 use mdalp_proto::wire::Statement;
+use mdalp_store::Damage;
 
 impl Truth {
     /// 31: what was acknowledged goes only by the operator's retention, or as damage that is reported.
@@ -18,6 +19,16 @@ impl Truth {
     /// 31: and what has rotted is not handed out.
     pub(crate) fn i31_no_wrong_bytes(&mut self, same: bool, key: Key) {
         self.check(same, 31, || format!("{}/{} is read with other bytes", key.0, key.1));
+    }
+
+    /// 31: what is gone is in a place that is reported.
+    pub(crate) fn i31_damage_is_named(&mut self, ok: bool, key: Key, damage: &[Damage]) {
+        self.check(ok, 31, || format!("{}/{} is gone, and named is {damage:?}", key.0, key.1));
+    }
+
+    /// 31: and all damage is named, after one look at everything.
+    pub(crate) fn i31_scrubbing_finds_all(&mut self, unseen: Option<Damage>) {
+        self.check(unseen.is_none(), 31, || format!("scrubbing does not find {unseen:?}"));
     }
 
     /// What the client of `tid` states, if it is one of ours and damage cannot pass unnoticed.

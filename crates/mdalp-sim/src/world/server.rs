@@ -329,9 +329,27 @@ impl Server {
 
     /// Does what servers do now and then.
     pub(crate) fn look(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
-        self.store.look(net, truth);
+        let lost = self.store.look(net, truth);
+        self.lost(lost);
         if self.store.is_poisoned() || self.store.is_dark() {
             self.fail(net, setup);
+        }
+    }
+
+    /// Scrubs the store; whether that was possible.
+    pub(crate) fn scrub(&mut self, truth: &mut Truth) -> bool {
+        let lost = self.store.scrub(truth);
+        let done = lost.is_some();
+        self.lost(lost.unwrap_or_default());
+        done
+    }
+
+    fn lost(&mut self, all: Vec<Option<TransactionId>>) {
+        for tid in all {
+            self.receiver.iter_mut().for_each(|receiver| receiver.handle_lost(tid));
+            if let Some(taken) = tid.and_then(|tid| self.taken.get_mut(&tid)) {
+                *taken = RangeSet::new();
+            }
         }
     }
 
@@ -457,20 +475,21 @@ impl Server {
     }
 
     fn drain_orchestrator(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
-        let now = self.process.local(net.now);
         let Some(orchestrator) = &mut self.orchestrator else { return };
         while let Some(event) = orchestrator.poll_event() {
             let orchestrator::Event::Assigned { tid, .. } = event else { continue };
-            // On record before anybody hears of it.
-            if setup.servers.together && self.store.begin(net, tid).is_err() {
-                orchestrator.withdraw(now, tid);
+            // On record with its first chunk.
+            if setup.servers.together {
+                self.store.assigned(tid);
             }
         }
         let host = setup.receivers.len();
         while let Some(transmit) = orchestrator.poll_transmit() {
             let to = v4(transmit.to);
             let evicted = orchestrator.counters().evicted;
-            truth.i13_assignment(to, transmit.tid.0, self.life, evicted);
+            if let Some(tid) = transmit.tid {
+                truth.i13_assignment(to, tid.0, self.life, evicted);
+            }
             truth.i09_assignment(to, transmit.datagram.len(), self.life);
             net.send_down(host, to, &transmit.datagram);
         }

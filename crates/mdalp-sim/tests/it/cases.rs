@@ -10,6 +10,17 @@ fn the_first_seeds_violate_nothing() {
     }
 }
 
+/// Worlds in which nothing of this happens would prove nothing.
+#[test]
+fn f21_f26_the_first_seeds_expire_crowd_rot_resume_and_fall_back() {
+    let all = (0..600).map(|seed| run(&swarm::draw(seed), None).counts);
+    let sum = all.fold([0; 6], |sum, c| {
+        let more = [c.released, c.crowded, c.rotted, c.struck, c.resumed, c.fallbacks];
+        std::array::from_fn(|at| sum[at] + more[at])
+    });
+    assert!(sum.iter().all(|count| *count > 0), "{sum:?}");
+}
+
 /// Debug and release builds are compared by `mdalp-sim --seeds`, which prints one hash of all logs.
 #[test]
 fn i28_the_same_seed_gives_the_same_event_log() {

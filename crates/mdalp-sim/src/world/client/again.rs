@@ -42,6 +42,10 @@ impl Client {
         self.process.set_timer(None, Duration::ZERO);
     }
 
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.brain, Brain::Dead)
+    }
+
     /// Is started again: a send with a journal goes on, from another port.
     pub(crate) fn come_back(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
         if !matches!(self.brain, Brain::Dead) {
