@@ -4,13 +4,15 @@
 //! nothing.
 
 use crate::console;
+use crate::directory;
 use crate::exit::{Exit, Failure};
 use crate::text;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 use mdalp_store::disk::RealDisk;
 use mdalp_store::{
-    Damage, Query, ReadError, Reader, ReceiverId, ReceiverName, State, TransactionSummary,
+    Damage, DamageKind, Query, ReadError, Reader, ReceiverId, ReceiverName, State,
+    TransactionSummary,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -26,6 +28,25 @@ pub(crate) struct DataArgs {
 
 impl DataArgs {
     pub(crate) fn open(&self) -> Result<Held, Failure> {
+        let held = self.open_as_it_is()?;
+        for (dir, store) in self.data.iter().zip(&held.stores) {
+            let foreign = store.damage().iter().filter(|damage| damage.kind == DamageKind::Foreign);
+            let files: Vec<String> =
+                foreign.map(|damage| format!("{:010}.seg", damage.segment)).collect();
+            if !files.is_empty() {
+                return Err(Exit::LocalIo.because(format_args!(
+                    "data directory {}: files of several stores are mixed in it: {} do not belong to the \
+                     others; give the files of each server a directory of their own",
+                    dir.display(),
+                    files.join(", ")
+                )));
+            }
+        }
+        Ok(held)
+    }
+
+    /// Also a directory in which those of several servers are mixed.
+    pub(crate) fn open_as_it_is(&self) -> Result<Held, Failure> {
         let stores = self.data.iter().map(|dir| open(dir)).collect::<Result<_, _>>()?;
         Ok(Held { stores })
     }
@@ -48,6 +69,12 @@ fn open(dir: &Path) -> Result<Reader<RealDisk>, Failure> {
             "data directory {dir_name}: {error}; name another with --data DIR"
         ))
     })?;
+    let wrong = |problem: &dyn std::fmt::Display| {
+        Exit::LocalIo.because(format_args!("data directory {dir_name}: {problem}"))
+    };
+    if let Some(problem) = directory::unreadable(dir).map_err(|error| wrong(&error))? {
+        return Err(wrong(&problem));
+    }
     let store = Reader::open(&disk).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         Exit::LocalIo.because(format_args!(

@@ -1,6 +1,7 @@
 //! What the server commands share: their options, the log, start and stop.
 
 use crate::console;
+use crate::directory;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Seconds;
 use crate::signals;
@@ -186,6 +187,10 @@ impl ReceiverArgs {
             DurabilityArg::Fsync => Durability::Fsync,
             DurabilityArg::Process => Durability::Process,
         };
+        if let Some(problem) = directory::unwritable(&self.data) {
+            let dir = self.data.display();
+            return Err(Exit::LocalIo.because(format_args!("data directory {dir}: {problem}")));
+        }
         mdalp_server::open_store(&self.data, durability).map_err(failure)
     }
 }

@@ -37,7 +37,7 @@ impl Args {
 
     /// Looks at every byte of the data directories.
     fn check(&self) -> Outcome {
-        let held = self.data.open()?;
+        let held = self.data.open_as_it_is()?;
         let failed = |error| Exit::LocalIo.because(format_args!("{}: {error}", self.data.names()));
         let damage = held.check().map_err(failed)?;
         for (at, damage) in &damage {
@@ -59,6 +59,12 @@ impl Args {
 
     fn compare(&self, file: &Path, against: &str) -> Outcome {
         let name = file.display();
+        let is_number = file.to_str().is_some_and(|text| text.parse::<u64>().is_ok());
+        if is_number && !file.exists() && Path::new(against).is_file() {
+            return Err(Exit::Usage.because(format_args!(
+                "there is no file {name}; the file comes first: mdalp verify {against} {name}"
+            )));
+        }
         let unreadable = |error| Exit::LocalIo.because(format_args!("{name}: {error}"));
         let payload = Payload::open(file).map_err(unreadable)?;
         let blake3 = payload.blake3().map_err(unreadable)?;

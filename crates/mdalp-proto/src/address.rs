@@ -3,7 +3,7 @@
 //! A forged or foolish list must not turn the client against hosts that no receiver can be
 //! (H24, RFC 9000 §21.5.6). Does not resolve names: lists hold addresses only.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why nothing is sent to an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum Refusal {
     #[error("loopback address, but the orchestrator is not on this machine")]
     Loopback,
     /// A private network, from an orchestrator on a public address.
-    #[error("private address from a public orchestrator; --allow-private permits it")]
+    #[error("private address from a public orchestrator")]
     Private,
     /// The client itself.
     #[error("the client's own address")]
@@ -55,14 +55,6 @@ pub fn check(receiver: IpAddr, orchestrator: IpAddr, allow_private: bool) -> Res
         return Err(Refusal::Private);
     }
     Ok(())
-}
-
-/// As [`check`], and the client must not send to its own socket either.
-///
-/// # Errors
-/// The [`Refusal`] that holds.
-pub fn check_not_own(receiver: SocketAddr, own: SocketAddr) -> Result<(), Refusal> {
-    if receiver == own { Err(Refusal::Own) } else { Ok(()) }
 }
 
 fn check_v4(ip: Ipv4Addr) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@
 //! sockets, in virtual time and under a fuzzer.
 
 pub mod address;
+pub mod client;
 pub mod completion;
 mod counters;
 pub mod ids;

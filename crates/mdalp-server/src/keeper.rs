@@ -5,6 +5,7 @@
 //! still. What is answered and deleted is decided by [`mdalp_proto::completion`]; when to look, by the
 //! network loop.
 
+use crate::assignments::Assignments;
 use crate::clock::{Clock, wall};
 use crate::error::ServerError;
 use crate::helper::Helper;
@@ -73,6 +74,7 @@ pub(crate) type Keeper = Worker<Command, Reply>;
 /// `sweeps`: whether it will be told to; of several keepers of one store one is enough.
 pub(crate) fn spawn(
     store: Arc<dyn Store>,
+    assigned: Arc<Assignments>,
     keep: Retention,
     sweeps: bool,
 ) -> Result<Keeper, ServerError> {
@@ -86,6 +88,11 @@ pub(crate) fn spawn(
     Worker::spawn_stepping("mdalp-keeper", SCRUB_INTERVAL, move |turn, replies| {
         let more = match turn {
             Turn::Command(command) => {
+                if let Command::Seal(asked) = &command
+                    && asked.seal.statement.chunks == 0
+                {
+                    assigned.begin(&*store, asked.seal.tid);
+                }
                 take(&*store, &mut steps, clock.now(), command, &mut done, replies);
                 true
             }

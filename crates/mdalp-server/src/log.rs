@@ -7,7 +7,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::{Refusal, Statement};
-use mdalp_store::{Damage, ReceiverName, StoreError};
+use mdalp_store::{Damage, ReceiverName};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -43,6 +43,9 @@ impl Log {
             Event::Queued { from, position } => tracing::debug!(%from, position, "intent"),
             Event::Assigned { tid, to, receivers } => {
                 tracing::info!(%tid, %to, receivers = receivers.len(), "transaction assigned");
+            }
+            Event::Evicted { tid, to } => {
+                tracing::info!(%tid, %to, "assignment that nobody has used is forgotten to make room");
             }
             Event::IntentExpired { from } => tracing::info!(%from, "intent waited too long"),
             Event::Expired { tid, claimed } => tracing::debug!(%tid, claimed, "slot lapsed"),
@@ -101,12 +104,6 @@ impl Log {
     pub(crate) fn removed(&mut self, tid: TransactionId) {
         if self.may_speak() {
             tracing::info!(%tid, "transaction removed, it was complete for long enough");
-        }
-    }
-
-    pub(crate) fn unrecorded(&mut self, tid: TransactionId, error: StoreError) {
-        if self.may_speak() {
-            tracing::warn!(%tid, %error, "transaction was not recorded and is not assigned");
         }
     }
 

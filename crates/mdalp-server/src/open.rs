@@ -2,7 +2,7 @@
 
 use crate::error::ServerError;
 use mdalp_store::disk::RealDisk;
-use mdalp_store::{Durability, Options, SegmentLog, Store};
+use mdalp_store::{Durability, Options, Query, SegmentLog, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,13 @@ pub fn open_store(dir: &Path, durability: Durability) -> Result<Arc<dyn Store>, 
     }
     for damage in &log.recovery().damage {
         tracing::warn!(%damage, "the store is damaged; what is lost is taken again when it is sent again");
+    }
+    // Before anything listens: who has data waits for room, who begins should be told.
+    let is_new = log.receivers().is_ok_and(|receivers| receivers.is_empty());
+    if is_new && !log.has_room() {
+        return Err(failed(
+            "there is no room: 320 MiB must be free, 64 of them for a first segment".to_owned(),
+        ));
     }
     Ok(Arc::new(log))
 }

@@ -28,17 +28,6 @@ pub(crate) enum Turn<C> {
 }
 
 impl<C: Send + 'static, R: Send + 'static> Worker<C, R> {
-    /// The thread ends when this is dropped and what was sent is done.
-    pub(crate) fn spawn(
-        name: &'static str,
-        mut work: impl FnMut(C) -> R + Send + 'static,
-    ) -> Result<Self, ServerError> {
-        let mut users = Self::spawn_for(1, name, move |commands, replies| {
-            replies.extend(commands.drain(..).map(|(user, command)| (user, work(command))));
-        })?;
-        users.pop().ok_or(ServerError::Thread(name))
-    }
-
     /// One thread for several users, who each get the replies to their own commands. `work` is given
     /// at most one command of each user at a time if none sends another before the reply, and ends
     /// when all of them are dropped and what was sent is done.

@@ -30,8 +30,9 @@
 //!
 //! A server loop: drain what has arrived, `append` it as one batch, ack each `Ok`. On
 //! [`AppendError::Poisoned`] stop and say why ([`SegmentLog::poison`]). Let a helper thread call
-//! [`SegmentLog::prepare`] when [`SegmentLog::needs_prepare`], and [`SegmentLog::verify`] now and then; and
-//! another one [`SegmentLog::reclaim`] after releases, until that says `false`.
+//! [`SegmentLog::prepare`] when [`SegmentLog::needs_prepare`], and
+//! another one [`SegmentLog::reclaim`] after releases, until that says `false`, and
+//! [`SegmentLog::maintain`] now and then: it finds damage before somebody needs what is damaged.
 //!
 //! Not here: when a transaction counts as complete or expires (servers decide), the protocol, and any
 //! clock or source of randomness (both are arguments).

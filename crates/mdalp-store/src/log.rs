@@ -1,9 +1,10 @@
 //! The embedded engine: an append-only log of segment files.
 //!
 //! - [`format`]: bytes of a segment. [`codec`]: bodies of records. [`footer`]: end of a sealed segment.
-//! - [`scan`]: finds records without a footer. [`open`]: recovery. [`verify`]: checks every byte.
+//! - [`scan`]: finds records without a footer. [`open`]: recovery. [`scrub`]: checks every byte, a piece at a
+//!   time; [`verify`]: strikes out what is damaged.
 //! - [`manifest`]: what there should be; [`restore`]: what is done about what is not there.
-//! - [`index`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
+//! - [`index`], [`facts`], [`catalog`], [`share`] and [`fresh`]: what is held, in memory; [`crowd`]: how much that
 //!   may be. [`chunks`]: reading it.
 //! - [`write`]: appending. [`records`]: all but chunks. [`roll`]: the life of segments;
 //!   [`rewrite`]: their remnants.
@@ -22,6 +23,7 @@ mod catalog;
 mod chunks;
 mod codec;
 mod crowd;
+mod facts;
 mod footer;
 mod format;
 mod fresh;
@@ -33,6 +35,7 @@ mod restore;
 mod rewrite;
 mod roll;
 mod scan;
+mod scrub;
 mod share;
 mod verify;
 mod write;
@@ -40,6 +43,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -150,8 +154,10 @@ pub enum DamageKind {
     SegmentHeaderCopy,
     /// Both copies: the whole segment is left alone and nothing in it is used.
     Segment,
-    /// The file is a segment of another store, or another segment, and is left alone.
+    /// The file is a segment of another store, and is left alone.
     Foreign,
+    /// The file is another segment of this store than its name says.
+    Misplaced,
     /// Chunks or other records that the segment had are not in the file any more, or the file is gone: it
     /// was cut off, removed, emptied, or an older copy was put in its place.
     Lost,
@@ -171,7 +177,8 @@ impl std::fmt::Display for Damage {
             DamageKind::Meaning => "a record is not understood",
             DamageKind::SegmentHeaderCopy => "one copy of the header is damaged",
             DamageKind::Segment => "the header is damaged",
-            DamageKind::Foreign => "the file belongs to another segment or store",
+            DamageKind::Foreign => "the file belongs to another store",
+            DamageKind::Misplaced => "the file is another segment than its name says",
             DamageKind::Lost => "less is in the file than was written, or it is gone",
             DamageKind::Index => "the index is damaged",
             DamageKind::Manifest => return f.write_str("the manifest is damaged"),
@@ -252,8 +259,10 @@ pub struct SegmentLog<D: Disk> {
     reclaiming: Mutex<()>,
     /// Taken after `inner` where both are needed.
     spare: Mutex<Spare<D::File>>,
+    /// Whether the segment being written is.
+    half_full: AtomicBool,
     /// Taken after `reclaiming`.
-    scrub: Mutex<verify::Scrub>,
+    scrub: Mutex<scrub::Scrub>,
     inner: Mutex<Inner<D::File>>,
     /// Taken after all others.
     manifest: Mutex<manifest::Manifest<D::File>>,
@@ -349,6 +358,13 @@ impl<D: Disk> SegmentLog<D> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether chunks can be kept now: there is a segment for them, and room beside it.
+    pub fn has_room(&self) -> bool {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).ready.is_some();
+        let inner = self.inner();
+        inner.room > write::Room::Nothing && (spare || inner.active.is_some())
+    }
+
     /// What opening found.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
@@ -361,12 +377,20 @@ impl<D: Disk> SegmentLog<D> {
 }
 
 impl<D: Disk> ChunkLog for SegmentLog<D> {
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        self.append_batch(now, batch, results);
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        self.append_batch(now, begun, batch, results);
     }
 
+    /// Not before this segment is half full: who keeps little takes no more than one.
     fn needs_prepare(&self) -> bool {
-        self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
+        self.half_full.load(Ordering::Relaxed)
+            && self.spare.try_lock().is_ok_and(|spare| spare.ready.is_none())
     }
 
     fn prepare(&self) -> Result<(), StoreError> {

@@ -24,7 +24,20 @@ pub trait ChunkLog: Send + Sync {
     /// `Ok` means: durable at [`durability`](Self::durability) and part of the payload. Appending is
     /// idempotent by (TID, SEQ) as long as the transaction is not released, also within one batch.
     /// On `Err` no ack may leave. A transaction that nobody began is begun by its first chunk.
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>);
+    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+        self.append_with(now, &[], batch, results);
+    }
+
+    /// The same, but first records the transactions `begun`, with one flush for all. These records are
+    /// as durable as the chunks of `batch` once one of them is `Ok`; no more is promised of them. A
+    /// transaction that is on record already stays as it is.
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    );
 
     /// Whether [`prepare`](Self::prepare) has something to do.
     fn needs_prepare(&self) -> bool {
@@ -42,9 +55,10 @@ pub trait ChunkLog: Send + Sync {
         false
     }
 
-    /// Looks at a bounded piece of what is held, and strikes out what is damaged; what reading and
-    /// appending met first. For a helper thread, now and then, and soon when
-    /// [`needs_maintain`](Self::needs_maintain): appending goes on meanwhile.
+    /// Looks at a bounded piece of what is held (about 4 MiB; all of a segment in which anything is
+    /// damaged), and strikes out what is damaged; what reading and appending met first. For a helper
+    /// thread, now and then, and soon when [`needs_maintain`](Self::needs_maintain): appending goes on
+    /// meanwhile. One call a second reads 14 GB an hour. An engine may have nothing to do here.
     fn maintain(&self) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }

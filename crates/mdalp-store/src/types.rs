@@ -92,10 +92,8 @@ pub enum AppendError {
     /// The chunk can never be kept: it is larger than a segment.
     #[error("the chunk is too long for the store")]
     TooLong,
-    /// The chunk was kept, but what is on the disk is damaged; [`SegmentLog::verify`] makes
-    /// room for it to be sent again.
-    ///
-    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
+    /// The chunk was kept, but what is on the disk is damaged, and it could not be struck out now: the sender
+    /// repeats.
     #[error("the held chunk is damaged")]
     Damaged,
 }
@@ -319,10 +317,8 @@ pub enum ReadError {
     /// Stores that are read as one have different statements of the whole on record.
     #[error("the data directories disagree on what the whole payload is")]
     Contradiction,
-    /// A chunk fails its checksum. [`SegmentLog::verify`] strikes it out, so that it can be sent
-    /// again.
-    ///
-    /// [`SegmentLog::verify`]: crate::SegmentLog::verify
+    /// A chunk fails its checksum. A store that is open for writing has struck it out by now, so that it can be
+    /// sent again.
     #[error("chunk {seq} is damaged on disk")]
     Damaged {
         /// The chunk.

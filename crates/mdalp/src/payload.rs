@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// A payload of known length that can be read at any offset.
@@ -21,7 +22,20 @@ pub struct Payload {
 #[derive(Debug)]
 enum Source {
     Memory(Vec<u8>),
-    File(File),
+    File(Readable),
+}
+
+#[derive(Debug)]
+struct Readable {
+    file: File,
+    /// Whether the system can be asked for what it has in memory alone: until it said that it cannot.
+    knows_cached: AtomicBool,
+}
+
+impl Source {
+    fn of(file: File) -> Self {
+        Self::File(Readable { file, knows_cached: AtomicBool::new(true) })
+    }
 }
 
 /// Input up to this length stays in memory; more goes to a temporary file.
@@ -50,7 +64,7 @@ impl Payload {
             let modified = metadata.modified().ok();
             let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
             let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
-            let (len, source) = (metadata.len(), Arc::new(Source::File(file)));
+            let (len, source) = (metadata.len(), Arc::new(Source::of(file)));
             return Ok(Self { name, len, modified, source });
         }
         // Pipes and devices have no length and cannot be read twice.
@@ -81,7 +95,7 @@ impl Payload {
             block.clear();
             input.by_ref().take(SPOOL_MEMORY).read_to_end(&mut block)?;
         }
-        Ok(Self { name, len, modified: None, source: Arc::new(Source::File(file)) })
+        Ok(Self { name, len, modified: None, source: Arc::new(Source::of(file)) })
     }
 
     /// What it is called.
@@ -117,10 +131,33 @@ impl Payload {
                 buffer.copy_from_slice(range);
                 Ok(())
             }
-            Source::File(file) => {
+            Source::File(Readable { file, .. }) => {
                 read_exact(offset, buffer, |buffer, offset| read_some(file, buffer, offset))
             }
         }
+    }
+
+    /// The same, without keeping the caller's thread waiting for a disk.
+    pub(crate) async fn fill(&self, offset: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+        match &*self.source {
+            Source::File(source) if !read_cached(source, offset, buffer) => {
+                self.fill_elsewhere(offset, buffer).await
+            }
+            Source::File(_) => Ok(()),
+            Source::Memory(_) => self.read_at(offset, buffer),
+        }
+    }
+
+    /// Reads on a thread that may wait.
+    async fn fill_elsewhere(&self, offset: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let (payload, mut bytes) = (self.clone(), std::mem::take(buffer));
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = payload.read_at(offset, &mut bytes);
+            (bytes, result)
+        });
+        let (bytes, result) = reading.await.map_err(io::Error::other)?;
+        *buffer = bytes;
+        result
     }
 }
 
@@ -151,6 +188,32 @@ impl From<Vec<u8>> for Payload {
         let (name, len) = ("memory".to_owned(), bytes.len() as u64);
         Self { name, len, modified: None, source: Arc::new(Source::Memory(bytes)) }
     }
+}
+
+/// Fills `buffer` if the system has all of it in memory. Where it cannot say, the disk is waited for.
+#[cfg(target_os = "linux")]
+fn read_cached(source: &Readable, offset: u64, buffer: &mut [u8]) -> bool {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let wait = |buffer: &mut [u8]| {
+        read_exact(offset, buffer, |buffer, offset| read_some(&source.file, buffer, offset)).is_ok()
+    };
+    if !source.knows_cached.load(Ordering::Relaxed) {
+        return wait(buffer);
+    }
+    let into = &mut [io::IoSliceMut::new(buffer)];
+    match preadv2(&source.file, into, offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => read == buffer.len(),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            source.knows_cached.store(false, Ordering::Relaxed);
+            wait(buffer)
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(source: &Readable, offset: u64, buffer: &mut [u8]) -> bool {
+    read_exact(offset, buffer, |buffer, offset| read_some(&source.file, buffer, offset)).is_ok()
 }
 
 /// Whether reading may never come to an end: a character device that is neither a terminal nor the
@@ -254,6 +317,21 @@ mod tests {
             }
             assert_eq!(hashing.join().unwrap(), expected);
         });
+    }
+
+    #[tokio::test]
+    async fn b12_what_is_not_in_memory_is_read_elsewhere_and_is_the_same() {
+        let bytes: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 31 % 251) as u8).collect();
+        let payload = Payload::spool("-", &bytes[..]).unwrap();
+        for start in [0, 1, 1 << 20, bytes.len() - 70_000] {
+            let (mut here, mut elsewhere) = (vec![0; 70_000], vec![0; 70_000]);
+            payload.fill(start as u64, &mut here).await.unwrap();
+            payload.fill_elsewhere(start as u64, &mut elsewhere).await.unwrap();
+            assert_eq!((&here[..], &elsewhere[..]), (&bytes[start..start + 70_000], &here[..]));
+        }
+        let mut behind = vec![0; 10];
+        let error = payload.fill(bytes.len() as u64 - 5, &mut behind).await.unwrap_err();
+        assert_eq!((error.kind(), behind.len()), (io::ErrorKind::UnexpectedEof, 10));
     }
 
     #[test]

@@ -224,9 +224,9 @@ impl Sockets {
         let mut local = socket.local_addr().unwrap_or(unspecified);
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let ip = routes.entry(peer.ip()).or_insert_with(|| {
-            let routed = std::net::UdpSocket::bind(unspecified)
+            let source = std::net::UdpSocket::bind(unspecified)
                 .and_then(|probe| probe.connect(peer).and_then(|()| probe.local_addr()));
-            routed.map_or(local.ip(), |routed| routed.ip())
+            source.map_or(local.ip(), |source| source.ip())
         });
         local.set_ip(*ip);
         local

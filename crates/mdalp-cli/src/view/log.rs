@@ -2,6 +2,7 @@
 
 use crate::text;
 use mdalp::event::{Event, Kind, Listed, Predicted, Report};
+use mdalp_proto::address::Refusal;
 use std::collections::BTreeMap;
 
 pub(super) struct Log {
@@ -43,6 +44,7 @@ impl Log {
             Kind::ReceiverState { state: "suspect", address } => {
                 vec![format!("{} does not answer", self.who(address))]
             }
+            Kind::Queued { position } => vec![queued(*position)],
             Kind::Fallback { chunk_bytes } => vec![fallback(*chunk_bytes)],
             Kind::Resume { tid, bytes, total_bytes } => vec![resume(*tid, *bytes, *total_bytes)],
             Kind::Warning { text } => vec![text.clone()],
@@ -159,6 +161,7 @@ impl Log {
                     text::count(*bytes, "byte")
                 )
             }
+            Kind::Queued { position } => queued(*position),
             Kind::Fallback { chunk_bytes } => fallback(*chunk_bytes),
             Kind::Resume { tid, bytes, total_bytes } => resume(*tid, *bytes, *total_bytes),
             Kind::Warning { text } => text.clone(),
@@ -182,7 +185,9 @@ impl Log {
 
 fn refused(receiver: &Listed) -> Option<String> {
     let why = receiver.refused.as_ref()?;
-    Some(format!("nothing is sent to {} ({}): {why}", receiver.address, receiver.name))
+    let private = *why == Refusal::Private.to_string();
+    let hint = if private { "; --allow-private permits it" } else { "" };
+    Some(format!("nothing is sent to {} ({}): {why}{hint}", receiver.address, receiver.name))
 }
 
 fn listed(receiver: &Listed) -> String {
@@ -201,6 +206,10 @@ fn predicted(predicted: &Predicted) -> String {
         Some(seconds) => format!("{} would take {}", predicted.policy, text::seconds(seconds)),
         None => format!("{}: no latency is known to predict from", predicted.policy),
     }
+}
+
+fn queued(position: u64) -> String {
+    format!("the orchestrator is busy: waiting for an assignment, at place {position}")
 }
 
 fn fallback(chunk_bytes: u16) -> String {
@@ -253,5 +262,15 @@ mod tests {
         assert!(Log::new(1, false).line(&event).unwrap().ends_with(said));
         let said = Log::new(0, true).line(&waiting("receivers", None));
         assert_eq!(said.as_deref(), Some("mdalp: waiting for 127.0.0.1:4650: no ack for 1.5 s"));
+    }
+
+    #[test]
+    fn what_a_flag_permits_is_said_with_the_flag() {
+        let line = |why: Refusal| {
+            let (address, name) = ("10.0.0.2:4650".to_owned(), "A".to_owned());
+            refused(&Listed { address, name, caps: String::new(), refused: Some(why.to_string()) })
+        };
+        assert!(line(Refusal::Private).unwrap().ends_with("; --allow-private permits it"));
+        assert!(!line(Refusal::LinkLocal).unwrap().contains("--"));
     }
 }

@@ -41,9 +41,6 @@ const MAX_SEALING: usize = 256;
 pub struct Receiver {
     config: Config,
     table: Table,
-    registered: BTreeSet<TransactionId>,
-    accepts_new: bool,
-    accepts_any: bool,
     counters: Counters,
     append: Option<Append>,
     acks: VecDeque<Ack>,
@@ -67,9 +64,6 @@ impl Receiver {
         Self {
             config,
             table: Table::default(),
-            registered: BTreeSet::new(),
-            accepts_new: true,
-            accepts_any: true,
             counters: Counters::default(),
             append: None,
             acks: VecDeque::new(),
@@ -225,22 +219,6 @@ impl Receiver {
         }
     }
 
-    /// With [`Config::registered_only`]: chunks of `tid` are taken from now on.
-    pub fn register(&mut self, tid: TransactionId) {
-        self.registered.insert(tid);
-    }
-
-    /// Undoes [`register`](Self::register).
-    pub fn unregister(&mut self, tid: TransactionId) {
-        self.registered.remove(&tid);
-    }
-
-    /// Whether chunks of transactions that are not in memory are taken, and whether any are: how a
-    /// full disk closes the intake (F28).
-    pub fn set_accepting(&mut self, new: bool, any: bool) {
-        (self.accepts_new, self.accepts_any) = (new, any);
-    }
-
     /// Transactions in memory.
     pub fn transactions(&self) -> usize {
         self.table.len()
@@ -362,9 +340,6 @@ impl Receiver {
         claimed: Option<ChunkCrc>,
         data: &[u8],
     ) -> Result<ChunkCrc, Drop> {
-        if !self.accepts_any {
-            return Err(|c| &mut c.drop_closed);
-        }
         if data.len() > self.config.max_chunk {
             return Err(|c| &mut c.drop_too_long);
         }
@@ -388,12 +363,6 @@ impl Receiver {
         tid: TransactionId,
         from: SocketAddr,
     ) -> Result<Result<Place, Refused>, Drop> {
-        if self.config.registered_only && !self.registered.contains(&tid) {
-            return Err(|c| &mut c.drop_unregistered);
-        }
-        if !self.accepts_new {
-            return Err(|c| &mut c.drop_no_new);
-        }
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
         if admitted.is_ok() {
             self.events.push_back(Event::Claimed { tid });

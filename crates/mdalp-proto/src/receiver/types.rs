@@ -204,12 +204,6 @@ counters! {
         drop_seq_limit,
         /// Chunks whose CRC is wrong.
         drop_crc,
-        /// Chunks of transactions that nobody announced.
-        drop_unregistered,
-        /// Chunks of new transactions while none are taken.
-        drop_no_new,
-        /// Chunks while none are taken at all.
-        drop_closed,
         /// Chunks of new transactions from an address that has too many.
         drop_source_quota,
         /// Chunks of new transactions from a prefix that has too many.

@@ -191,7 +191,7 @@ impl Client {
                 if let Ok(Message::Assignment { tid, list, .. }) = decode(bytes)
                     && let Ok(receivers) = mdalp_proto::wire::list::parse(list)
                 {
-                    self.choose(net, truth, setup, Assignment { tid, receivers });
+                    self.choose(net, truth, setup, &Assignment { tid, receivers });
                 }
             }
             Brain::Sending(transfer) => {
@@ -273,7 +273,7 @@ impl Client {
                     Some(Ok(assignment)) => {
                         let (client, tid) = (self.index as u8, assignment.tid.0);
                         net.note(Note::Assigned { client, tid });
-                        self.choose(net, truth, setup, assignment);
+                        self.choose(net, truth, setup, &assignment);
                     }
                     Some(Err(IntentError::NoAnswer)) => self.finish(net.now, End::NoAnswer),
                     Some(Err(_)) => self.finish(net.now, End::BadAnswer),

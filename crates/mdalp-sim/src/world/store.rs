@@ -21,8 +21,7 @@ use mdalp_store::complete::{Done, Steps, holding};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     AppendError, AppendResult, Appended, ChunkLog, Durability, NewChunk, OpenError, Options, Query,
-    ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo, Transactions,
-    UnixMillis,
+    ReceiverId, ReceiverName, SegmentLog, State, TransactionInfo, Transactions, UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -41,6 +40,8 @@ pub(crate) struct Store {
     /// What was acknowledged, in this life or an earlier one.
     pub(crate) acked: BTreeSet<Key>,
     pub(super) book: Book,
+    /// Assigned in this life and not begun.
+    assigned: BTreeSet<TransactionId>,
     /// Chunks that were written although they were held.
     copies: u64,
     pub(super) twin: Option<Twin>,
@@ -96,6 +97,7 @@ impl Store {
             model: BTreeMap::new(),
             acked: BTreeSet::new(),
             book: Book::new(setup.servers.retention),
+            assigned: BTreeSet::new(),
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
@@ -128,6 +130,7 @@ impl Store {
     /// The process is gone; with `power`, chance decides what was on the medium.
     pub(crate) fn die(&mut self, power: bool, rng: &mut Rng) {
         self.log = None;
+        self.assigned.clear();
         if self.disk.failed_flushes() > 0
             && let Some(churn) = &mut self.churn
         {
@@ -165,11 +168,18 @@ impl Store {
         });
         if let Some(log) = &self.log {
             let chunks: Vec<_> = chunks.collect();
-            log.append(now_of(net), &chunks, results);
+            let begun = chunks.iter().filter(|chunk| self.assigned.remove(&chunk.tid));
+            let info = TransactionInfo { begun: now_of(net), ..TransactionInfo::default() };
+            let begun: Vec<_> = begun.map(|chunk| (chunk.tid, info.clone())).collect();
+            self.book.begun.extend(begun.iter().map(|(tid, info)| (tid.0, info.begun)));
+            log.append_with(now_of(net), &begun, &chunks, results);
         } else if self.options.is_some() {
             results.resize(batch.len(), Err(AppendError::Unavailable));
         } else {
             for chunk in chunks {
+                if self.assigned.remove(&chunk.tid) {
+                    self.book.begun.insert(chunk.tid.0, now_of(net));
+                }
                 let held = self.model.get(&(chunk.tid.0, chunk.seq.0));
                 let held = held.filter(|_| self.twin != Some(Twin::NoDeduplication));
                 results.push(Ok(held.map_or(Appended::New, |c| Appended::Duplicate { crc: c.0 })));
@@ -222,19 +232,9 @@ impl Store {
         self.log.is_some() && self.disk.is_dark()
     }
 
-    /// Records a new transaction.
-    pub(crate) fn begin(&mut self, net: &Net, tid: TransactionId) -> Result<(), StoreError> {
-        let begun = now_of(net);
-        match &self.log {
-            Some(log) => {
-                log.begin(tid, &TransactionInfo { begun, ..TransactionInfo::default() })?;
-            }
-            None if self.options.is_some() => return Err(StoreError::Unavailable),
-            None if self.book.begun.contains_key(&tid.0) => return Err(StoreError::AlreadyExists),
-            None => {}
-        }
-        self.book.begun.insert(tid.0, begun);
-        Ok(())
+    /// Notes a new transaction, to be recorded with its first chunk.
+    pub(crate) fn assigned(&mut self, tid: TransactionId) {
+        self.assigned.insert(tid);
     }
 
     /// Transactions without a receipt.
@@ -258,7 +258,12 @@ impl Store {
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
-        let wall = now_of(net);
+        let (tid, wall) = (asked.seal.tid, now_of(net));
+        if asked.seal.statement.chunks == 0 && self.assigned.remove(&tid) {
+            // Whatever comes of it, the answer tells.
+            let _ = log.begin(tid, &TransactionInfo { begun: wall, ..TransactionInfo::default() });
+            self.book.begun.insert(tid.0, wall);
+        }
         let done = drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
             rules.ask(store, net.now, asked, done);
         });

@@ -17,8 +17,14 @@ fn announced(mut summary: TransactionSummary) -> TransactionSummary {
 }
 
 impl ChunkLog for AllThereIs<'_> {
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        self.0.append(now, batch, results);
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        self.0.append_with(now, begun, batch, results);
     }
 
     fn durability(&self) -> Durability {

@@ -5,7 +5,7 @@
 use mdalp_proto::ranges::RangeSet;
 
 use super::Limits;
-use super::catalog::Facts;
+use super::facts::Facts;
 use crate::types::{Crowding, Share};
 
 /// When all ranges are taken, a transaction may still have that many: more than one that is sent over

@@ -11,8 +11,9 @@ use std::io;
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::ranges::RangeSet;
 
-use super::catalog::{Facts, Part};
+use super::catalog::Part;
 use super::codec::{Put, Take, release_byte};
+use super::facts::Facts;
 use super::format::{HEADER, Header, SegmentId, VERSION, kind};
 use super::index::{Entry, Index, Slice};
 use super::scan::Contents;
@@ -180,7 +181,7 @@ fn put_facts(body: &mut Vec<u8>, facts: &Facts, held: &RangeSet, version: u32) {
     put_option(body, facts.sender.as_deref(), Put::address);
     body.number(facts.floor.to_be_bytes());
     body.number([u8::from(facts.reopened)]);
-    put_option(body, facts.lost.as_deref(), |body, lost| body.ranges(lost));
+    put_option(body, facts.lost.as_deref(), Put::ranges);
 }
 
 fn take_contents(take: &mut Take<'_>, id: SegmentId) -> Option<(Contents, bool)> {

@@ -25,7 +25,8 @@ use std::io;
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
 
-use super::catalog::{Catalog, Facts};
+use super::catalog::Catalog;
+use super::facts::Facts;
 use super::footer;
 use super::format::{HEADER, Header, SegmentId, VERSION};
 use super::scan::{Contents, next_header};

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::catalog::{Catalog, Segment};
@@ -102,7 +103,7 @@ fn identify<F: DiskFile>(
             })
         }
         FileHeader::Segment { id, .. } if id.number != number && store == Some(id.store) => {
-            report(DamageKind::Foreign);
+            report(DamageKind::Misplaced);
             Ok(Identified::Misplaced(file, id))
         }
         FileHeader::Segment { id, .. }
@@ -345,6 +346,7 @@ impl<D: Disk> SegmentLog<D> {
             options,
             recovery,
             spare: Mutex::new(Spare { ready: None, next_number: last.map_or(1, |last| last + 1) }),
+            half_full: AtomicBool::new(true),
             scrub: Mutex::default(),
             inner: Mutex::new(Inner::new(options.limits, catalog, active)),
             manifest: Mutex::new(Manifest::new(store)),

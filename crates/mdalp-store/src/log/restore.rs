@@ -12,8 +12,9 @@ use std::sync::PoisonError;
 use mdalp_proto::ids::SequenceNumber;
 use mdalp_proto::ranges::RangeSet;
 
-use super::catalog::{Catalog, Facts, Transaction};
+use super::catalog::{Catalog, Transaction};
 use super::codec::Put;
+use super::facts::Facts;
 use super::format::{HEADER, Header, kind};
 use super::manifest::{self, Entries, Found, Manifest, Missing};
 use super::{Damage, DamageKind, SegmentLog};
@@ -114,7 +115,9 @@ impl<D: Disk> SegmentLog<D> {
         };
         self.record_in_manifest(|manifest| {
             manifest.sealed.retain(|number, _| !changed.contains(number));
-            gone.iter().for_each(|&number| manifest.add_removed(number));
+            for &number in &gone {
+                manifest.add_removed(number);
+            }
         })?;
         let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
         self.complete_manifest(&alone)?;

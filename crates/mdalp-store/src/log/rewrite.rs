@@ -21,7 +21,8 @@ use std::sync::{Arc, MutexGuard};
 
 use mdalp_proto::ids::TransactionId;
 
-use super::catalog::{Facts, Need, Part, Segment};
+use super::catalog::{Need, Part, Segment};
+use super::facts::Facts;
 use super::format::{HEADER, Header, START, SegmentId, kind};
 use super::index::{Entry, Slice};
 use super::scan::{Contents, open_part};

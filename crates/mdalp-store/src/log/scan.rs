@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 
-use super::catalog::{Facts, Part};
+use super::catalog::Part;
 use super::codec::Take;
+use super::facts::Facts;
 use super::format::{HEADER, Header, START, SegmentId, VERSION, kind};
 use super::index::{Entry, MemoryIndex};
 use super::{Damage, DamageKind};

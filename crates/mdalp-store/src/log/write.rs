@@ -3,18 +3,21 @@
 //! Does not recover ([`super::open`]) and does not change segments ([`super::roll`]).
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::tidmap::Place;
 
-use super::catalog::{Catalog, Facts, Transaction, Unreadable};
+use super::catalog::{Catalog, Transaction, Unreadable};
 use super::codec::Put;
+use super::facts::Facts;
 use super::format::{HEADER, Header, kind};
 use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog};
 use crate::disk::{Disk, DiskFile, write_all_at};
 use crate::types::{
-    AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, UnixMillis,
+    AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, TransactionInfo,
+    UnixMillis,
 };
 
 /// What the free space allows.
@@ -251,17 +254,18 @@ impl<D: Disk> SegmentLog<D> {
     pub(super) fn append_batch(
         &self,
         now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
         batch: &[NewChunk<'_>],
         results: &mut Vec<AppendResult>,
     ) {
-        self.append_once(now, batch, results);
+        self.append_once(now, begun, batch, results);
         if !results.contains(&Err(AppendError::Damaged)) || !self.mend_suspects() {
             return;
         }
         let mut again = Vec::new();
         for (result, chunk) in results.iter_mut().zip(batch) {
             if *result == Err(AppendError::Damaged) {
-                self.append_once(now, std::slice::from_ref(chunk), &mut again);
+                self.append_once(now, &[], std::slice::from_ref(chunk), &mut again);
                 *result = again.first().copied().unwrap_or(*result);
             }
         }
@@ -270,6 +274,7 @@ impl<D: Disk> SegmentLog<D> {
     fn append_once(
         &self,
         now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
         batch: &[NewChunk<'_>],
         results: &mut Vec<AppendResult>,
     ) {
@@ -277,6 +282,10 @@ impl<D: Disk> SegmentLog<D> {
         let inner = &mut *self.uncounted();
         if inner.room < Room::All {
             self.look_for_room(inner);
+        }
+        for (tid, info) in begun {
+            // One that is known, or for which there is no room, is none the worse: its chunks say so.
+            let _ = self.put_begin(inner, *tid, info, false);
         }
         let mut rest = batch;
         while let Some(first) = rest.first() {
@@ -399,6 +408,11 @@ impl<D: Disk> SegmentLog<D> {
     /// Writes the buffer behind the last record and flushes it. After a failure nobody knows what is
     /// on the disk, so nothing may follow (F30).
     pub(super) fn write(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        self.put(inner, self.fsync())
+    }
+
+    /// Writes the buffer behind the last record. What is not flushed here goes with the next flush.
+    pub(super) fn put(&self, inner: &mut Inner<D::File>, flush: bool) -> Result<(), Refused> {
         let Some(active) = &mut inner.active else { return Err(Refused::Full) };
         let Some(segment) = inner.catalog.segments.get(&active.number) else {
             return Err(Refused::Full);
@@ -406,12 +420,14 @@ impl<D: Disk> SegmentLog<D> {
         if let Err(error) = write_all_at(&*segment.file, &inner.buf, active.end) {
             return Err(inner.poisoned("writing a segment", &error));
         }
-        if self.fsync()
-            && let Err(error) = segment.file.sync_data()
-        {
+        if flush && let Err(error) = segment.file.sync_data() {
             return Err(inner.poisoned("flushing a segment", &error));
         }
         active.end += inner.buf.len() as u64;
+        let half = active.end > active.limit / 2
+            || active.chunks > MAX_CHUNKS / 2
+            || segment.parts.len() > MAX_TRANSACTIONS / 2;
+        self.half_full.store(half, Ordering::Relaxed);
         inner.since_room_check += inner.buf.len() as u64;
         if inner.since_room_check >= ROOM_CHECK {
             self.look_for_room(inner);

@@ -6,6 +6,7 @@ mod conformance;
 mod crowd;
 mod directory;
 mod faults;
+mod maintenance;
 mod mending;
 mod model;
 mod reclaim;

@@ -73,7 +73,7 @@ fn filled(seed: u64) -> (MemDisk, BTreeMap<u64, Vec<u8>>) {
             old = disk.list().unwrap().into_iter().map(|at| (at, bytes_of(&disk, at))).collect();
             old.insert(MANIFEST, bytes_of(&disk, MANIFEST));
         }
-        if next() % 8 == 0 {
+        if next().is_multiple_of(8) {
             log.maintain().unwrap();
         }
     }

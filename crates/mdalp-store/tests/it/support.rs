@@ -6,8 +6,8 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::conformance::read;
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
-    Appended, Durability, Limits, NewChunk, Options, Query, Receipt, ReceiverId, ReceiverName,
-    Release, SegmentLog, State, Store, UnixMillis, assemble, chunk_crc,
+    AppendError, Appended, Durability, Limits, NewChunk, Options, Query, Receipt, ReceiverId,
+    ReceiverName, Release, SegmentLog, State, Store, UnixMillis, assemble, chunk_crc,
 };
 
 /// Small segments, nothing left free.
@@ -62,6 +62,11 @@ impl Promises {
                 Ok(Appended::New) => {
                     let held = self.held.get(&chunk.tid);
                     assert!(held.is_none_or(|held| !held.contains(&chunk.seq.0)));
+                }
+                // It may have been written all the same, and begin the transaction anew.
+                Err(AppendError::Poisoned) => {
+                    self.new_life(chunk.tid);
+                    continue;
                 }
                 Err(_) => continue,
             }

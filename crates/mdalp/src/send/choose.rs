@@ -1,4 +1,6 @@
 //! From an assignment to a plan: which receivers are sent to, how far they are, who gets what.
+//!
+//! Measures and tells; the rules are those of [`mdalp_proto::client`].
 
 use super::Session;
 use crate::error::SendError;
@@ -7,15 +9,14 @@ use crate::journal::SavedReceiver;
 use crate::options::Mode;
 use crate::probe;
 use crate::sockets::Sockets;
-use mdalp_proto::address::{self, Refusal};
-use mdalp_proto::ids::{ReceiverAddr, TransactionId};
+use mdalp_proto::client::{Candidate, Measure, Problem, Rules, Settings, judge};
+use mdalp_proto::ids::TransactionId;
 use mdalp_proto::intent::Assignment;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::split::Share;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{Plan, Target, Transfer};
-use mdalp_proto::wire::{CLASSIC_CHUNK, Capabilities, PORT};
-use std::collections::BTreeSet;
+use mdalp_proto::wire::Capabilities;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -24,11 +25,11 @@ use std::time::Duration;
 pub(super) struct Receiver {
     pub(super) addr: SocketAddr,
     pub(super) name: String,
+    pub(super) latency: Option<Duration>,
+    pub(super) share: Share,
     caps: Capabilities,
     /// Its place in the orchestrator's list, from 0.
     place: usize,
-    pub(super) latency: Option<Duration>,
-    pub(super) share: Share,
 }
 
 impl<F: FnMut(&Event)> Session<'_, F> {
@@ -41,72 +42,60 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     ) -> Result<(), SendError> {
         let Assignment { tid, receivers: entries } = assignment;
         self.tid = Some(tid);
-        self.receivers.clear();
-        let mut listed = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (place, entry) in entries.into_iter().enumerate() {
-            let addr = SocketAddr::new(entry.ip, entry.caps.port.unwrap_or(PORT));
-            let refused =
-                match address::check(entry.ip, orchestrator.ip(), self.options.allow_private) {
-                    Err(refusal) => Some(refusal.to_string()),
-                    Ok(()) if sockets.is_own(addr) => Some(Refusal::Own.to_string()),
-                    Ok(()) if !seen.insert(addr) => Some("listed twice".to_owned()),
-                    Ok(()) => None,
-                };
-            let name = printable(&entry.name);
-            if refused.is_none() {
-                let caps =
-                    if self.options.extensions { entry.caps } else { Capabilities::default() };
-                let (name, share) = (name.clone(), Share::default());
-                self.receivers.push(Receiver { addr, name, caps, place, latency: None, share });
-            }
-            let (address, caps) = (addr.to_string(), entry.caps.to_string());
-            listed.push(Listed { address, name, caps, refused });
-        }
-        let refusal = listed.iter().find_map(|l| Some((l.address.clone(), l.refused.clone()?)));
-        let names: Vec<String> =
-            listed.iter().enumerate().map(|(i, l)| format!("{} = {}", i + 1, l.name)).collect();
+        let rules = Rules {
+            orchestrator: orchestrator.ip(),
+            allow_private: self.options.allow_private,
+            extensions: self.options.extensions,
+            mode: self.options.mode,
+        };
+        let judged = judge(&entries, &rules, |addr| sockets.is_own(addr));
+        let names: Vec<String> = entries.iter().map(|entry| printable(&entry.name)).collect();
+        let receivers = judged.listed.iter().zip(&entries).zip(&names);
+        let receivers = receivers.map(|((listed, entry), name)| Listed {
+            address: listed.addr.to_string(),
+            name: name.clone(),
+            caps: entry.caps.to_string(),
+            refused: listed.unused.map(|why| why.to_string()),
+        });
+        let receivers = receivers.collect();
         let waited_ms = self.assigned_at.map_or(0.0, |at| millis(at - Instant::ZERO));
-        self.emit(Kind::Receivers { tid: tid.0, waited_ms, receivers: listed });
-
-        if let Mode::Single(n) = self.options.mode {
-            if !(1..=names.len()).contains(&n) {
-                let names = names.join(", ");
+        self.emit(Kind::Receivers { tid: tid.0, waited_ms, receivers });
+        let used = judged.candidates.map_err(|problem| match problem {
+            Problem::AllUnused { first, why } => SendError::AllRefused {
+                addr: orchestrator,
+                address: judged.listed[first].addr.to_string(),
+                why: why.to_string(),
+            },
+            Problem::NoSuchPlace => {
+                let names = names.iter().enumerate().map(|(i, name)| format!("{} = {name}", i + 1));
+                let names = names.collect::<Vec<_>>().join(", ");
+                let n = if let Mode::Single(n) = self.options.mode { n } else { 0 };
                 let what = format!("-s {n}: there is no such receiver; choose one of {names}");
-                return Err(SendError::Usage(what));
+                SendError::Usage(what)
             }
-            self.receivers.retain(|receiver| receiver.place == n - 1);
-        }
-        if self.receivers.is_empty() {
-            let (address, why) = refusal.unwrap_or_default();
-            return Err(SendError::AllRefused { addr: orchestrator, address, why });
-        }
+        })?;
+        let receiver = |used: Candidate| Receiver {
+            addr: used.addr,
+            name: names[used.place].clone(),
+            latency: used.latency,
+            share: Share::default(),
+            caps: used.caps,
+            place: used.place,
+        };
+        self.receivers = used.into_iter().map(receiver).collect();
         self.receivers.iter().try_for_each(|receiver| sockets.ensure(receiver.addr))
     }
 
     /// Finds out how far the receivers are, as the options say; returns what the shares rest on,
     /// in one line.
     pub(super) async fn measure(&mut self) -> Result<String, SendError> {
-        if let Some(given) = &self.options.latencies {
-            let places = self.receivers.iter().map(|r| r.place).max().map_or(0, |last| last + 1);
-            if given.len() < places {
-                return Err(SendError::Usage(format!(
-                    "--latencies has {} values, but the orchestrator listed {places} receivers",
-                    given.len(),
-                )));
+        match self.settings().measure(&self.candidates()) {
+            Measure::Given => return self.take_given().map(|()| "latencies as given".to_owned()),
+            Measure::ByAcks => {
+                return Ok("equal shares to begin with, then by rate of acks".to_owned());
             }
-            for receiver in &mut self.receivers {
-                receiver.latency = Some(Duration::from_secs_f64(given[receiver.place] / 1000.0));
-            }
-            return Ok("latencies as given".to_owned());
-        }
-        let adaptive = self.options.resolve(self.is_extended()) == Mode::Adaptive;
-        if adaptive && !self.options.dry_run {
-            // Their acks tell more than pings would, and at once.
-            return Ok("equal shares to begin with, then by rate of acks".to_owned());
-        }
-        if matches!(self.options.mode, Mode::Single(_)) {
-            return Ok("one receiver, nothing to measure".to_owned());
+            Measure::One => return Ok("one receiver, nothing to measure".to_owned()),
+            Measure::Echoes => {}
         }
         let hosts: Vec<IpAddr> = self.receivers.iter().map(|r| r.addr.ip()).collect();
         let whom: Vec<String> = hosts.iter().map(IpAddr::to_string).collect();
@@ -135,11 +124,41 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         })
     }
 
-    /// Whether every receiver does more than the classic protocol asks for.
-    fn is_extended(&self) -> bool {
-        self.receivers
-            .iter()
-            .all(|r| r.caps.window.is_some() || r.caps.crc || r.caps.seal || r.caps.record)
+    /// The latencies that the options give, by place in the list.
+    fn take_given(&mut self) -> Result<(), SendError> {
+        let given = self.options.latencies.as_deref().unwrap_or_default();
+        let places = self.receivers.iter().map(|r| r.place).max().map_or(0, |last| last + 1);
+        if given.len() < places {
+            return Err(SendError::Usage(format!(
+                "--latencies has {} values, but the orchestrator listed {places} receivers",
+                given.len(),
+            )));
+        }
+        for receiver in &mut self.receivers {
+            receiver.latency = Some(Duration::from_secs_f64(given[receiver.place] / 1000.0));
+        }
+        Ok(())
+    }
+
+    /// The receivers, as the rules take them.
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |r: &Receiver| Candidate {
+            addr: r.addr,
+            caps: r.caps,
+            place: r.place,
+            latency: r.latency,
+        };
+        self.receivers.iter().map(candidate).collect()
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            mode: self.options.mode,
+            given: self.options.latencies.is_some(),
+            predicts: self.options.dry_run,
+            chunk: self.options.chunk,
+            window: self.options.window,
+        }
     }
 
     /// Whether somebody may acknowledge several chunks at once.
@@ -159,20 +178,15 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         basis: &str,
         small: bool,
     ) -> Option<Transfer> {
-        let targets = self.targets();
-        let policy = self.options.policy(self.is_extended());
-        let largest =
-            if small { CLASSIC_CHUNK } else { self.options.largest_chunk(self.is_extended()) };
-        // One size for all: a chunk may move to any of them.
-        let sizes = self.receivers.iter().map(|r| r.caps.chunk.unwrap_or(CLASSIC_CHUNK));
-        let chunk_bytes = sizes.min().unwrap_or(CLASSIC_CHUNK).min(largest);
+        let (settings, candidates) = (self.settings(), self.candidates());
+        let chunk_bytes = settings.chunk_bytes(&candidates, small);
         self.chunk_bytes = chunk_bytes;
         let tid = self.tid.unwrap_or(TransactionId(0));
-        let plan = Plan::new(tid, self.payload.len(), chunk_bytes, &targets, policy.as_ref());
+        let plan = settings.plan(tid, self.payload.len(), chunk_bytes, &candidates);
         if self.options.dry_run {
             self.show(basis, chunk_bytes, &plan);
             let measured = self.receivers.iter().all(|receiver| receiver.latency.is_some());
-            let policies = predict(&plan, &targets, measured);
+            let policies = predict(&plan, &settings.targets(&candidates), measured);
             self.emit(Kind::Prediction { policies });
             return None;
         }
@@ -194,8 +208,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let mut config = self.options.transfer;
         config.copies = self.copies;
         config.deadline = self.options.deadline.map(|within| since + within);
-        let policy = self.options.policy(self.is_extended());
-        Transfer::resume(self.clock.now(), config, plan, &self.targets(), policy, held)
+        let (settings, candidates) = (self.settings(), self.candidates());
+        let (targets, policy) = (settings.targets(&candidates), settings.policy(&candidates));
+        Transfer::resume(self.clock.now(), config, plan, &targets, policy, held)
     }
 
     /// Tells who gets what.
@@ -217,23 +232,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             0 | 1 => format!("{basis}; each chunk to one receiver, and lost if that one is"),
             n => format!("{basis}; each chunk to {n} receivers: {} of them may be lost", n - 1),
         };
-        let policy = self.options.policy(self.is_extended());
+        let policy = self.settings().policy(&self.candidates());
         self.emit(Kind::Plan { mode: policy.name(), chunk_bytes, basis, shares });
-    }
-
-    fn targets(&self) -> Vec<Target> {
-        let slowest = self.receivers.iter().filter_map(|r| r.latency).max();
-        let fallback = slowest.unwrap_or(Duration::from_secs(1));
-        let target = |receiver: &Receiver| Target {
-            addr: ReceiverAddr(receiver.addr),
-            // In the unit of `mdalp plan`, so that rounding cannot make the shares differ.
-            latency: millis(receiver.latency.unwrap_or(fallback)),
-            window: receiver.caps.window.unwrap_or(1).min(self.options.window),
-            crc: receiver.caps.crc,
-            seal: receiver.caps.seal,
-            record: receiver.caps.record,
-        };
-        self.receivers.iter().map(target).collect()
     }
 }
 

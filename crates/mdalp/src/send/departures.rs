@@ -90,7 +90,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             let start = run[0].range.start;
             let place = |offset| usize::try_from(offset - start).unwrap_or(usize::MAX);
             data.resize(run.last().map_or(0, |last| place(last.range.end)), 0);
-            self.payload.read_at(start, data).map_err(|source| SendError::Payload {
+            self.payload.fill(start, data).await.map_err(|source| SendError::Payload {
                 name: self.payload.name().to_owned(),
                 offset: start,
                 source,

@@ -76,8 +76,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let tid = TransactionId(header.tid);
         self.tid = Some(tid);
         self.copies = header.copies;
-        let asked = self.options.transfer.copies;
-        if asked != 1 && asked != header.copies {
+        let typed = self.options.transfer.copies;
+        if typed != 1 && typed != header.copies {
             let copies = header.copies;
             let text = format!("the earlier send goes on with its own number of copies: {copies}");
             self.emit(Kind::Warning { text });

@@ -6,6 +6,7 @@ use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, ReceiverProgress, millis};
 use crate::journal::Journal;
 use crate::sockets::{Arrival, Sockets};
+use mdalp_proto::client::{HASHED_FIRST, falls_back};
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::{self, LaneState, Outcome, Transfer};
 use std::io;
@@ -21,10 +22,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 const BURST: usize = 16;
 /// Such bursts before the timers are looked at again, however much still waits.
 const BURSTS: usize = 16;
-
-/// Payloads up to this length are hashed before the first chunk leaves: a millisecond that may save
-/// a round trip.
-const HASHED_FIRST: u64 = 1 << 20;
 
 /// What is said again and again, and when it is due next.
 struct Reminders {
@@ -141,7 +138,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                     self.note_trouble(by, io::ErrorKind::ConnectionRefused);
                     transfer.handle_unreachable(self.clock.now(), by);
                 }
-                Some(Arrival::Unreachable(peer, why)) => self.note_trouble(peer, why),
+                Some(Arrival::Unreachable(peer, why)) => {
+                    self.note_trouble(peer, why);
+                }
                 Some(Arrival::Datagram(at, from)) => {
                     if !self.trouble.is_empty() {
                         self.trouble.remove(&from);
@@ -222,7 +221,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             Outcome::Complete { .. } => Ok(()),
             Outcome::Mismatch => Err(SendError::Mismatch { tid }),
-            Outcome::NothingArrives => Err(SendError::NothingArrives),
+            outcome if falls_back(outcome) => Err(SendError::NothingArrives),
             Outcome::Deadline => {
                 let seconds = self.options.deadline.unwrap_or_default().as_secs_f64();
                 Err(SendError::Deadline { seconds, acked, total, tid })

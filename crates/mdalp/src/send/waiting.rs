@@ -1,7 +1,6 @@
 //! Whom the client waits for: said once nothing has come for a while, with what the system says of it.
 //!
-//! Does not decide how long to wait, but for one thing: an orchestrator whose host refuses again and
-//! again is not waited for.
+//! Does not decide how long to wait.
 
 use super::Session;
 use crate::event::{Event, Kind};
@@ -15,9 +14,6 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(1500);
 /// Between two words about one wait.
 const AGAIN: Duration = Duration::from_secs(10);
-/// An orchestrator that refuses so many intents in a row is not there. One refusal may be a restart,
-/// and anybody can forge one.
-const REFUSALS: u32 = 3;
 
 /// One wait: since when, and when it is worth a word.
 #[derive(Clone, Copy, Debug)]
@@ -48,47 +44,10 @@ impl Wait {
     }
 }
 
-/// The wait for the orchestrator.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking {
-    pub(super) wait: Wait,
-    orchestrator: SocketAddr,
-    refusals: u32,
-    /// Whether it was said that the system has something to say.
-    named: bool,
-}
-
-impl Asking {
-    pub(super) fn new(now: Instant, orchestrator: SocketAddr) -> Self {
-        Self { wait: Wait::from(now), orchestrator, refusals: 0, named: false }
-    }
-
-    /// A datagram came from `from`.
-    pub(super) fn heard(&mut self, from: SocketAddr) {
-        if from == self.orchestrator {
-            self.refusals = 0;
-        }
-    }
-
-    /// The system says that something did not reach `peer`. Whether there is no use in asking on.
-    pub(super) fn failed(&mut self, now: Instant, peer: SocketAddr, why: io::ErrorKind) -> bool {
-        if peer != self.orchestrator {
-            return false;
-        }
-        if !std::mem::replace(&mut self.named, true) {
-            self.wait.due = now;
-        }
-        if why == io::ErrorKind::ConnectionRefused {
-            self.refusals += 1;
-        }
-        self.refusals >= REFUSALS
-    }
-}
-
 impl<F: FnMut(&Event)> Session<'_, F> {
-    /// Notes what the system says of `peer`.
-    pub(super) fn note_trouble(&mut self, peer: SocketAddr, why: io::ErrorKind) {
-        self.trouble.insert(peer, why);
+    /// Notes what the system says of `peer`. Whether it said nothing before.
+    pub(super) fn note_trouble(&mut self, peer: SocketAddr, why: io::ErrorKind) -> bool {
+        self.trouble.insert(peer, why).is_none()
     }
 
     /// What the system says of those of `peers` that it said something of.
@@ -139,9 +98,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     }
 
     /// Says that the orchestrator has not answered, if it is time to.
-    pub(super) fn remind_of_orchestrator(&mut self, asking: &mut Asking) {
-        if let Some(lasted) = asking.wait.lasted(self.clock.now()) {
-            let peer = asking.orchestrator;
+    pub(super) fn remind_of_orchestrator(&mut self, peer: SocketAddr, wait: &mut Wait) {
+        if let Some(lasted) = wait.lasted(self.clock.now()) {
             let problem = self.trouble_of(&[peer]);
             self.say_waiting_with("orchestrator", vec![peer.to_string()], lasted, problem);
         }
@@ -186,25 +144,5 @@ mod tests {
         wait.news(at(20_000));
         assert_eq!(wait.lasted(at(21_499)), None);
         assert_eq!(wait.lasted(at(21_500)), Some(Duration::from_millis(1500)));
-    }
-
-    #[test]
-    fn t24_only_an_orchestrator_that_refuses_again_and_again_is_given_up() {
-        let orchestrator = "127.0.0.1:4650".parse().unwrap();
-        let (refused, no_path) =
-            (io::ErrorKind::ConnectionRefused, io::ErrorKind::NetworkUnreachable);
-        let mut asking = Asking::new(at(0), orchestrator);
-        assert!(!asking.failed(at(1), "127.0.0.1:4651".parse().unwrap(), refused));
-        assert_eq!(asking.wait.due, at(1500), "another's trouble says nothing of it");
-        assert!(!asking.failed(at(1), orchestrator, refused));
-        assert_eq!(asking.wait.due, at(1), "it is named at once");
-        assert!(!asking.failed(at(1000), orchestrator, refused));
-        asking.heard(orchestrator);
-        for _ in 0..9 {
-            assert!(!asking.failed(at(1500), orchestrator, no_path), "paths come back");
-        }
-        assert!(!asking.failed(at(2000), orchestrator, refused));
-        assert!(!asking.failed(at(3000), orchestrator, refused));
-        assert!(asking.failed(at(5000), orchestrator, refused));
     }
 }

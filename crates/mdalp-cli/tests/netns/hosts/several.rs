@@ -29,7 +29,9 @@ struct Host {
     log: Vec<String>,
 }
 
-/// Ends each command's answer, before its status.
+/// Before each line that a command says …
+const SAID: &str = "> ";
+/// … and before its status, which ends them.
 const END: &str = "=== ";
 
 impl Host {
@@ -81,26 +83,23 @@ impl Host {
 
     /// Runs a command to its end: whether it succeeded, and what it said.
     fn run(&mut self, command: &str) -> (bool, String) {
-        self.tell(&format!(
-            "{{ {command}\n}} > .said 2>&1 < /dev/null; echo \"{END}$?\"; cat .said; echo \"{END}\""
-        ));
-        let status = loop {
-            let line = self.line();
-            match line.strip_prefix(END) {
-                Some(status) => break status == "0",
-                None => self.log.push(line),
-            }
-        };
+        // What its server says meanwhile comes by the same way.
+        self.tell(&format!("{{ {command}\n}} > .said 2>&1 < /dev/null"));
+        self.tell(&format!("status=$?; sed 's/^/{SAID}/' .said; echo \"{END}$status\""));
         let mut said = String::new();
         loop {
             let line = self.line();
-            if line == END {
-                return (status, said);
+            if let Some(status) = line.strip_prefix(END) {
+                return (status == "0", said);
             }
-            // The shell's own word on a server that was killed.
-            if !line.starts_with("bash: line ") {
-                said += &line;
-                said.push('\n');
+            match line.strip_prefix(SAID) {
+                // The shell's own word on a server that was killed.
+                Some(said) if said.starts_with("bash: line ") => {}
+                Some(line) => {
+                    said += line;
+                    said.push('\n');
+                }
+                None => self.log.push(line),
             }
         }
     }
@@ -333,7 +332,7 @@ pub(super) fn a_hundred_sends_in_a_row_and_24_at_once_from_one_address_are_all_t
             .map(|line| {
                 let end: serde_json::Value = serde_json::from_str(line).expect(line);
                 assert_eq!(end["verified"], true, "{line}");
-                end["elapsed"].as_f64().unwrap_or_default()
+                end["t_ns"].as_f64().unwrap() / 1e9
             })
             .collect();
         assert_eq!(seconds.len(), count);

@@ -1,41 +1,58 @@
 //! The last round trip: is it whole?
 
 use super::*;
-use crate::wire::{Refusal, Seal, Statement, Verdict, encode_ack, encode_seal_reply};
+use crate::wire::{Refusal, Statement, Verdict, encode_ack, encode_seal_reply};
 
-const HASH: [u8; 32] = [7; 32];
+pub(super) const HASH: [u8; 32] = [7; 32];
 
-/// Runs a transfer of ten chunks to two receivers that can be asked; `answer` makes of the n-th
-/// question a verdict, or silence.
-fn run(
-    seal: [bool; 2],
-    mut answer: impl FnMut(u32) -> Option<Verdict>,
-) -> (Transfer, Instant, Vec<u64>) {
+/// A question as a receiver gets it.
+pub(super) struct Asked {
+    pub(super) lane: usize,
+    /// How many this one has got, with this one.
+    pub(super) nth: u32,
+    /// How many all have got.
+    of_all: u32,
+    pub(super) crc: ChunkCrc,
+}
+
+/// What became of a transfer.
+pub(super) struct Ran {
+    pub(super) transfer: Transfer,
+    pub(super) now: Instant,
+    /// The chunks that were sent, in order.
+    sent: Vec<u64>,
+    /// How many questions each receiver got.
+    pub(super) asked: [u32; 2],
+}
+
+/// Runs a transfer of ten chunks to two receivers that advertise what is given, `seal` and `record` for
+/// each and `crc` for both; `answer` makes of a question a verdict, or silence.
+pub(super) fn run_with(
+    caps: [(bool, bool); 2],
+    crc: bool,
+    mut answer: impl FnMut(Asked) -> Option<Verdict>,
+) -> Ran {
     let target = |at: usize| Target {
         addr: ReceiverAddr(addr(at)),
         latency: 1.0,
         window: 1,
-        crc: true,
-        seal: seal[at],
-        record: false,
+        crc,
+        seal: caps[at].0,
+        record: caps[at].1,
     };
     let targets = [target(0), target(1)];
     let plan = Plan::new(net::TID, 1000, 100, &targets, &Latency);
     let mut now = Instant::ZERO;
-    let mut transfer =
-        Transfer::new(now, TransferConfig::default(), &plan, &targets, Box::new(Latency));
-    let (mut questions, mut sent) = (0, Vec::new());
+    let config = TransferConfig::default();
+    let mut transfer = Transfer::new(now, config, &plan, &targets, Box::new(Latency));
+    let (mut asked, mut sent) = ([0, 0], Vec::new());
     while transfer.outcome().is_none() {
         let mut quiet = true;
         while let Some(transmit) = transfer.poll_transmit() {
             quiet = false;
-            let mut out = Vec::new();
-            transfer.encode(
-                &transmit,
-                &[0; 100][..(transmit.range.end - transmit.range.start) as usize],
-                &mut out,
-            );
-            let mut reply = Vec::new();
+            let (mut out, mut reply) = (Vec::new(), Vec::new());
+            let len = (transmit.range.end - transmit.range.start) as usize;
+            transfer.encode(&transmit, &[0; 100][..len], &mut out);
             match decode(&out).unwrap() {
                 Message::Data { tid, seq, crc, .. } => {
                     sent.push(seq.0);
@@ -44,8 +61,12 @@ fn run(
                 Message::Seal(seal) => {
                     let stated = Statement { chunks: 10, bytes: 1000, blake3: HASH };
                     assert_eq!(seal.statement, stated);
-                    questions += 1;
-                    let Some(verdict) = answer(questions) else { continue };
+                    let lane = transmit.lane;
+                    assert_eq!(seal.checked, caps[lane].1, "with a CRC where it is read");
+                    asked[lane] += 1;
+                    let (nth, of_all) = (asked[lane], asked.iter().sum());
+                    let question = Asked { lane, nth, of_all, crc: seal.crc() };
+                    let Some(verdict) = answer(question) else { continue };
                     encode_seal_reply(&mut reply, seal.tid, &verdict, 1000);
                 }
                 other => panic!("{other:?}"),
@@ -64,7 +85,17 @@ fn run(
             transfer.handle_timeout(now);
         }
     }
-    (transfer, now, sent)
+    Ran { transfer, now, sent, asked }
+}
+
+/// The same with receivers of one store, which may be asked to confirm the whole; `answer` is given the
+/// number of the question.
+fn run(
+    seal: [bool; 2],
+    mut answer: impl FnMut(u32) -> Option<Verdict>,
+) -> (Transfer, Instant, Vec<u64>) {
+    let ran = run_with(seal.map(|seal| (seal, false)), true, |asked| answer(asked.of_all));
+    (ran.transfer, ran.now, ran.sent)
 }
 
 #[test]
@@ -150,10 +181,10 @@ fn a_verdict_that_nobody_asked_for_changes_nothing() {
 }
 
 /// A transfer whose hash is known to three receivers; datagrams are answered by hand.
-struct Early {
-    transfer: Transfer,
-    now: Instant,
-    left: Vec<Transmit>,
+pub(super) struct Early {
+    pub(super) transfer: Transfer,
+    pub(super) now: Instant,
+    pub(super) left: Vec<Transmit>,
 }
 
 impl Early {
@@ -177,7 +208,7 @@ impl Early {
         world
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(transmit) = self.transfer.poll_transmit() {
             let mut out = Vec::new();
             self.transfer.encode(&transmit, &[0; 100], &mut out);
@@ -197,7 +228,7 @@ impl Early {
         self.drain();
     }
 
-    fn says(&mut self, lane: usize, verdict: &Verdict) {
+    pub(super) fn says(&mut self, lane: usize, verdict: &Verdict) {
         let mut reply = Vec::new();
         encode_seal_reply(&mut reply, net::TID, verdict, 1000);
         self.transfer.handle_datagram(self.now, addr(lane), &reply);
@@ -205,7 +236,7 @@ impl Early {
     }
 
     /// Who was asked, in order.
-    fn questions(&self) -> Vec<usize> {
+    pub(super) fn questions(&self) -> Vec<usize> {
         let seals = self.left.iter().filter(|sent| sent.content == Content::Seal);
         seals.map(|sent| sent.lane).collect()
     }
@@ -309,94 +340,6 @@ fn nobody_is_asked_early_after_a_timeout_or_with_copies() {
     world.drain();
     world.acks(2);
     assert!(world.questions().is_empty());
-}
-
-/// Two receivers of separate stores that have acknowledged five chunks each, and what they are asked.
-fn apart(records: [bool; 2], seals: [bool; 2]) -> Early {
-    let target = |at: usize| Target {
-        addr: ReceiverAddr(addr(at)),
-        latency: 1.0,
-        window: 8,
-        crc: true,
-        seal: seals[at],
-        record: records[at],
-    };
-    let targets = [0, 1].map(target);
-    let plan = Plan::new(net::TID, 1000, 100, &targets, &Latency);
-    let now = Instant::ZERO;
-    let held = [(0..=4), (5..=9)].map(|range| std::iter::once(range).collect::<RangeSet>());
-    let config = TransferConfig::default();
-    let mut transfer = Transfer::resume(now, config, &plan, &targets, Box::new(Latency), &held);
-    transfer.provide_digest(now, HASH);
-    let mut world = Early { transfer, now, left: Vec::new() };
-    world.drain();
-    world
-}
-
-fn recorded(checked: bool) -> Verdict {
-    let statement = Statement { chunks: 10, bytes: 1000, blake3: HASH };
-    Verdict::Recorded(Seal { tid: net::TID, statement, checked }.crc())
-}
-
-#[test]
-fn t06_separate_receivers_confirm_each_for_itself() {
-    let mut world = apart([true; 2], [false; 2]);
-    assert_eq!(world.questions(), [0, 1]);
-    world.says(1, &recorded(true));
-    assert_eq!((world.transfer.outcome(), world.transfer.unconfirmed()), (None, vec![0]));
-    world.says(1, &recorded(true));
-    assert_eq!(world.transfer.outcome(), None, "one receiver does not answer for another");
-    world.says(0, &Verdict::Complete);
-    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: true }));
-    assert!(world.transfer.unconfirmed().is_empty());
-}
-
-#[test]
-fn recorded_counts_only_with_the_crc_of_what_was_stated() {
-    let mut world = apart([true; 2], [false; 2]);
-    world.says(0, &recorded(true));
-    world.says(1, &Verdict::Recorded(ChunkCrc(7)));
-    assert_eq!((world.transfer.outcome(), world.transfer.unconfirmed()), (None, vec![1]));
-}
-
-#[test]
-fn a_receiver_of_separate_stores_that_misses_what_others_hold_moves_nothing() {
-    let mut world = apart([true; 2], [false; 2]);
-    let left = world.left.len();
-    world.says(0, &Verdict::Missing(std::iter::once(5..=9).collect()));
-    assert_eq!((world.left.len(), world.transfer.acked_bytes()), (left, 1000));
-    assert_eq!(world.transfer.ignored().not_an_ack, 1);
-}
-
-#[test]
-fn where_a_classic_receiver_holds_chunks_the_others_record_but_nothing_is_verified() {
-    let mut world = apart([true, false], [false; 2]);
-    assert_eq!(world.questions(), [0]);
-    world.says(0, &recorded(true));
-    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: false }));
-}
-
-#[test]
-fn recorded_from_one_that_was_asked_for_all_asks_every_receiver_for_itself() {
-    let mut world = apart([true; 2], [true; 2]);
-    assert_eq!(world.questions(), [0]);
-    world.says(0, &recorded(true));
-    assert_eq!((world.questions(), world.transfer.outcome()), (vec![0, 1], None));
-    world.says(1, &recorded(true));
-    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: true }));
-}
-
-#[test]
-fn t22_who_does_not_confirm_is_named_after_one_timeout() {
-    let mut world = apart([true; 2], [false; 2]);
-    world.says(0, &recorded(true));
-    while world.transfer.outcome().is_none() {
-        world.now = world.transfer.poll_timeout().unwrap();
-        world.transfer.handle_timeout(world.now);
-        world.drain();
-    }
-    assert_eq!(world.transfer.outcome(), Some(Outcome::Complete { verified: false }));
-    assert_eq!((world.now, world.transfer.unconfirmed()), (Instant::from_millis(3000), vec![1]));
 }
 
 #[test]

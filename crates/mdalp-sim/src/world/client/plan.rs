@@ -1,4 +1,5 @@
-//! From an assignment to the first chunk: which receivers, how far they are, who gets what.
+//! From an assignment to the first chunk. Which receivers are used, whether latencies are measured and who
+//! gets what is what [`mdalp_proto::client`] says; here are the world's answers to it.
 
 use super::super::checks::Truth;
 use super::super::lane::LaneCheck;
@@ -8,17 +9,13 @@ use super::{Brain, Chosen, Client, End};
 use crate::journal::Note;
 use crate::payload;
 use crate::setup::{Mode, Program, Setup, Twin};
-use mdalp_proto::address;
-use mdalp_proto::ids::{ReceiverAddr, TransactionId};
+use mdalp_proto::client::{self, Candidate, HASHED_FIRST, Measure, Rules, Settings, judge};
+use mdalp_proto::ids::TransactionId;
 use mdalp_proto::intent::Assignment;
 use mdalp_proto::split::Share;
-use mdalp_proto::transfer::{Adaptive, Latency, Plan, Policy, Single, Target, Transfer};
-use mdalp_proto::wire::PORT;
-use std::net::{SocketAddr, SocketAddrV4};
+use mdalp_proto::transfer::{Target, Transfer};
+use std::net::SocketAddrV4;
 use std::time::Duration;
-
-/// Up to this length the real shell knows the hash before it sends. Here three in four do.
-const HASHED_FIRST: u64 = 1 << 20;
 
 impl Client {
     /// Judges the listed receivers and keeps those that may and shall be sent to.
@@ -27,40 +24,62 @@ impl Client {
         net: &Net,
         truth: &mut Truth,
         setup: &Setup,
-        assignment: Assignment,
+        assignment: &Assignment,
     ) {
         let now = self.process.local(net.now);
         self.assigned_at = Some(net.now);
         self.tid = Some(assignment.tid);
         truth.clients[self.index].tid = Some(assignment.tid.0);
-        let orchestrator = (*orchestrator_addr().ip()).into();
-        for (place, entry) in assignment.receivers.into_iter().enumerate() {
-            let addr = v4(SocketAddr::new(entry.ip, entry.caps.port.unwrap_or(PORT)));
-            let own = net.homes[self.index] == addr;
-            let known = self.chosen.iter().any(|chosen| chosen.addr == addr);
-            if address::check(entry.ip, orchestrator, false).is_err() || own || known {
-                continue;
-            }
-            let (latency, share) = (self.latency_of(net, setup, addr), Share::default());
-            self.chosen.push(Chosen { addr, caps: entry.caps, place, latency, share });
-        }
-        let single = match self.setup.program {
-            Program::Mdalp(Mode::Single(place)) | Program::Original(Some(place)) => Some(place),
-            _ => None,
+        let rules = Rules {
+            orchestrator: (*orchestrator_addr().ip()).into(),
+            allow_private: false,
+            extensions: matches!(self.setup.program, Program::Mdalp(_)),
+            mode: self.settings().mode,
         };
-        if let Some(place) = single {
-            self.chosen.retain(|chosen| chosen.place == place);
-        }
-        if self.chosen.is_empty() {
+        let own = net.homes[self.index];
+        let judged = judge(&assignment.receivers, &rules, |addr| addr == own.into());
+        let Ok(used) = judged.candidates else {
             return self.finish(net.now, End::AllRefused);
+        };
+        for Candidate { addr, caps, place, .. } in used {
+            let addr = v4(addr);
+            let (latency, share) = (self.latency_of(net, setup, addr), Share::default());
+            self.chosen.push(Chosen { addr, caps, place, latency, share });
         }
-        let given = self.setup.latencies.is_some();
-        let takes = if single.is_some() || given || self.is_adaptive() {
-            Duration::ZERO
-        } else {
-            self.echoes_take()
+        let takes = match self.settings().measure(&self.candidates()) {
+            Measure::Echoes => self.echoes_take(),
+            _ => Duration::ZERO,
         };
         self.brain = Brain::Measuring { until: now + takes, tid: assignment.tid };
+    }
+
+    /// What its user chose.
+    fn settings(&self) -> Settings {
+        let mode = match self.setup.program {
+            Program::Mdalp(Mode::Latency) | Program::Original(None) => client::Mode::Latency,
+            Program::Mdalp(Mode::Single(place)) | Program::Original(Some(place)) => {
+                client::Mode::Single(place + 1)
+            }
+            Program::Mdalp(Mode::Adaptive) => client::Mode::Adaptive,
+        };
+        Settings {
+            mode,
+            given: self.setup.latencies.is_some(),
+            predicts: false,
+            chunk: Some(self.setup.chunk),
+            window: self.setup.window,
+        }
+    }
+
+    /// The receivers, as the rules take them.
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |chosen: &Chosen| Candidate {
+            addr: chosen.addr.into(),
+            caps: chosen.caps,
+            place: chosen.place,
+            latency: chosen.latency,
+        };
+        self.chosen.iter().map(candidate).collect()
     }
 
     /// Acks tell it what echoes tell others.
@@ -95,26 +114,10 @@ impl Client {
     /// Fixes who gets what, and starts sending.
     pub(super) fn begin(&mut self, net: &mut Net, setup: &Setup, tid: TransactionId) {
         let now = self.process.local(net.now);
-        let slowest = self.chosen.iter().filter_map(|chosen| chosen.latency).max();
-        let fallback = slowest.unwrap_or(Duration::from_secs(1));
-        let target = |chosen: &Chosen| Target {
-            addr: ReceiverAddr(chosen.addr.into()),
-            latency: chosen.latency.unwrap_or(fallback).as_secs_f64(),
-            window: chosen.caps.window.unwrap_or(1).min(self.setup.window),
-            crc: chosen.caps.crc,
-            seal: chosen.caps.seal,
-            record: chosen.caps.record,
-        };
-        let targets: Vec<Target> = self.chosen.iter().map(target).collect();
-        let policy: Box<dyn Policy> = match self.setup.program {
-            Program::Mdalp(Mode::Latency) | Program::Original(None) => Box::new(Latency),
-            Program::Mdalp(Mode::Single(_)) | Program::Original(Some(_)) => {
-                Box::new(Single { index: 0 })
-            }
-            Program::Mdalp(Mode::Adaptive) => Box::new(Adaptive),
-        };
-        let client = &self.setup;
-        let plan = Plan::new(tid, client.payload, client.chunk, &targets, policy.as_ref());
+        let (settings, candidates) = (self.settings(), self.candidates());
+        let (targets, policy) = (settings.targets(&candidates), settings.policy(&candidates));
+        let chunk = settings.chunk_bytes(&candidates, false);
+        let plan = settings.plan(tid, self.setup.payload, chunk, &candidates);
         self.layout = plan.layout.clone();
         for (chosen, share) in self.chosen.iter_mut().zip(&plan.shares) {
             chosen.share = *share;
@@ -139,6 +142,7 @@ impl Client {
             }
             config.reassign &= setup.twin != Some(Twin::NoReassignment);
             let mut transfer = Transfer::new(now, config, &plan, &targets, policy);
+            // The real shell always knows the hash of a short payload first. Here three in four do.
             let early = self.setup.payload <= HASHED_FIRST && !self.payload_seed.is_multiple_of(4);
             if early && targets.iter().any(|target| target.seal) {
                 let digest = payload::digest(self.payload_seed, self.setup.payload);
@@ -151,7 +155,7 @@ impl Client {
     /// 2: shares are disjoint, contiguous, in order and cover the payload.
     pub(super) fn check_plan(&self, truth: &mut Truth) {
         let (mut bytes, mut chunks) = (0, 0);
-        let size = u64::from(self.setup.chunk);
+        let size = self.layout.chunk();
         for share in self.chosen.iter().map(|chosen| chosen.share) {
             let fits = share.chunks == share.bytes.div_ceil(size)
                 && (share.chunks == 0 || share.first_seq == chunks);

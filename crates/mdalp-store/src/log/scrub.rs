@@ -1,0 +1,221 @@
+//! Maintenance in bounded steps: looks at every byte of the log, a piece at a time, and brings the manifest up
+//! to date.
+//!
+//! What is not as it was written is left to [`super::verify`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::catalog::Segment;
+use super::format::{HEADER, Header, START, SegmentId, kind};
+use super::manifest::Manifest;
+use super::{Inner, SegmentLog, footer};
+use crate::disk::{Disk, DiskFile, is_full};
+use crate::types::{Maintained, ReadError, StoreError};
+
+/// So much is read in one step, unless one record is longer.
+const STEP: u64 = 4 << 20;
+/// And no less: a segment's header is looked at as a whole.
+const LEAST: u64 = 64 << 10;
+/// How far the round is.
+#[derive(Default, Debug)]
+pub(super) struct Scrub {
+    /// The segment to go on with, or the next one.
+    number: u64,
+    /// Where in it.
+    at: u64,
+}
+
+/// What a piece of a segment looked like.
+enum Piece {
+    /// Go on there.
+    Good(u64),
+    /// As it should be, up to its end.
+    End,
+    Suspect,
+}
+
+fn io_error(error: &std::io::Error) -> StoreError {
+    StoreError::Io(error.kind())
+}
+
+impl<D: Disk> SegmentLog<D> {
+    /// One step of maintenance, see [`ChunkLog::maintain`](crate::ChunkLog::maintain).
+    pub(super) fn maintain_step(&self) -> Result<Maintained, StoreError> {
+        let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreadable = |error: ReadError| match error {
+            ReadError::Io(kind) => StoreError::Io(kind),
+            _ => StoreError::Unavailable,
+        };
+        let mut damage = {
+            let inner = &mut *self.inner();
+            if inner.poison.is_some() {
+                return Err(StoreError::Poisoned);
+            }
+            let bad = inner.catalog.segments.values().filter(|segment| segment.has_bad_index());
+            inner.suspects.extend(bad.map(|segment| segment.id.number));
+            mem::take(&mut inner.unreported)
+        };
+        damage.append(&mut self.check_suspects(&alone).map_err(unreadable)?);
+        self.complete_manifest(&alone)?;
+        let mut scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = STEP;
+        loop {
+            let (number, at) = (scrub.number, scrub.at);
+            let next = self.inner().catalog.segments.range(number..).next().map(|(&next, _)| next);
+            let Some(next) = next else {
+                *scrub = Scrub::default();
+                return Ok(Maintained { damage, more: false });
+            };
+            let at = if next == number { at } else { 0 };
+            let (piece, read) = self.look_at(next, at, left).map_err(|error| io_error(&error))?;
+            left = left.saturating_sub(read);
+            (scrub.number, scrub.at) = match piece {
+                Piece::Good(at) => (next, at),
+                Piece::End => (next + 1, 0),
+                Piece::Suspect => {
+                    damage.append(&mut self.check(next, &alone).map_err(unreadable)?);
+                    left = 0;
+                    (next + 1, 0)
+                }
+            };
+            if left == 0 {
+                return Ok(Maintained { damage, more: true });
+            }
+        }
+    }
+
+    /// Checks the records of a segment from `at` on, about `most` bytes, and says how many it read.
+    fn look_at(&self, number: u64, at: u64, most: u64) -> std::io::Result<(Piece, u64)> {
+        let (file, id, end, known) = {
+            let inner = self.inner();
+            let Some(segment) = inner.catalog.segments.get(&number) else {
+                return Ok((Piece::End, 0));
+            };
+            let active = inner.active.as_ref().filter(|active| active.number == number);
+            let end = active.map(|active| active.end);
+            (Arc::clone(&segment.file), segment.id, end, !segment.damage.is_empty())
+        };
+        let len = file.len()?;
+        let sealed = end.is_none();
+        let expected = self.manifest().sealed.get(&number).copied();
+        if known || sealed && expected.is_some_and(|expected| expected != len) {
+            return Ok((Piece::Suspect, len));
+        }
+        let end = end.unwrap_or(len);
+        let mut bytes = vec![0; most.max(LEAST).min(end.saturating_sub(at)) as usize];
+        let count = file.read_at(&mut bytes, at)?;
+        bytes.truncate(count);
+        let mut from = 0;
+        if at < START {
+            // A piece always begins with the header or with a record.
+            if bytes.get(..START as usize) != Some(&id.encode()[..]) {
+                return Ok((Piece::Suspect, count as u64));
+            }
+            from = START as usize;
+        }
+        let mut last = 0;
+        loop {
+            let here = at + from as u64;
+            if here == end {
+                // Where a piece ends with the last record but one, the next begins with it.
+                let whole = !sealed || last == kind::TRAILER || here == START;
+                return Ok((if whole { Piece::End } else { Piece::Suspect }, count as u64));
+            }
+            let Some(rest) = bytes.get(from..).filter(|rest| rest.len() >= HEADER) else {
+                let more = here + HEADER as u64 <= end && from > 0;
+                return Ok((if more { Piece::Good(here) } else { Piece::Suspect }, count as u64));
+            };
+            let Some(header) = Header::decode(id.seed(), rest) else {
+                return Ok((Piece::Suspect, count as u64));
+            };
+            let Some(body) = rest[HEADER..].get(..header.len as usize) else {
+                let fits = here + header.record_len() <= end;
+                return Ok(match (fits, from) {
+                    (false, _) => (Piece::Suspect, count as u64),
+                    (true, 0) => {
+                        let (piece, read) = self.look_at(number, at, header.record_len())?;
+                        (piece, count as u64 + read)
+                    }
+                    (true, _) => (Piece::Good(here), count as u64),
+                });
+            };
+            if !header.fits(body) {
+                return Ok((Piece::Suspect, count as u64));
+            }
+            last = header.kind;
+            from += HEADER + body.len();
+        }
+    }
+
+    pub(super) fn manifest(&self) -> MutexGuard<'_, Manifest<D::File>> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters what is not in the manifest yet: segments that were sealed, and how far the one being written
+    /// is. That is entered when nothing was appended since the last step, or much since it was entered.
+    pub(super) fn complete_manifest(&self, _: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        if !self.manifest().is_there() && !self.create_manifest()? {
+            return Ok(());
+        }
+        let recorded: BTreeSet<u64> = self.manifest().sealed.keys().copied().collect();
+        let (new, active) = {
+            let inner = &mut *self.inner();
+            let active = inner.active.as_ref().map(|active| (active.number, active.end));
+            let is_new = |segment: &&Segment<D::File>| {
+                let number = segment.id.number;
+                !recorded.contains(&number) && active.is_none_or(|(other, _)| other != number)
+            };
+            let new = inner.catalog.segments.values().filter(is_new);
+            let new: Vec<_> = new.map(|segment| (Arc::clone(&segment.file), segment.id)).collect();
+            let before = mem::replace(&mut inner.seen_end, active.unwrap_or_default());
+            let (number, end, size) = self.manifest().active;
+            let snapshot = active.filter(|&(now, at)| {
+                let known = if now == number { end } else { 0 };
+                at > known && (before == (now, at) || at - known > (16 * size).max(1 << 20))
+            });
+            (new, snapshot.and_then(|_| snapshot_of(inner)))
+        };
+        for some in new.chunks(64) {
+            let mut add = Vec::new();
+            for (file, id) in some {
+                let body = footer::load_body(&**file, *id).map_err(|error| io_error(&error))?;
+                let len = file.len().map_err(|error| io_error(&error))?;
+                // Without a footer the disk was full when it was to be sealed.
+                add.extend(body.map(|body| (*id, len, body)));
+            }
+            self.record_in_manifest(|manifest| {
+                for (id, len, body) in &add {
+                    manifest.add_sealed(*id, *len, body);
+                }
+            })?;
+        }
+        let Some((id, end, body)) = active else { return Ok(()) };
+        self.record_in_manifest(|manifest| manifest.add_active(id, end, &body))
+    }
+
+    /// Adds to the manifest, durably. Without room it says nothing from now on; any other failure is one of
+    /// the disk (F30).
+    pub(super) fn record_in_manifest(
+        &self,
+        add: impl FnOnce(&mut Manifest<D::File>),
+    ) -> Result<(), StoreError> {
+        let mut manifest = self.manifest();
+        add(&mut manifest);
+        let done = manifest
+            .flush()
+            .or_else(|error| if is_full(&error) { manifest.make_void() } else { Err(error) });
+        drop(manifest);
+        done.map_err(|error| self.inner().poisoned("writing the manifest", &error).into())
+    }
+}
+
+/// What the segment being written holds, for the manifest.
+fn snapshot_of<F: DiskFile>(inner: &Inner<F>) -> Option<(SegmentId, u64, Vec<u8>)> {
+    let active = inner.active.as_ref()?;
+    let segment = inner.catalog.segments.get(&active.number)?;
+    let body =
+        footer::encode(segment.id, false, &active.contents, &segment.parts, &BTreeMap::new());
+    Some((segment.id, active.end, body))
+}
