@@ -220,6 +220,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(asking.wait.due);
             let received = tokio::select! {
+                // An answer that waits counts, also where the time was up before this process ran.
+                biased;
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.inbox) => Some(received),
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
@@ -229,9 +231,11 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 Some(Arrival::Datagram(at, from)) => {
                     let bytes = self.inbox.bytes(at).to_vec();
                     self.trace("received", from, &bytes);
-                    asking.heard(from);
                     intent.handle_datagram(now, from, &bytes);
-                    continue;
+                    if !asking.heard(from) {
+                        continue;
+                    }
+                    None
                 }
                 Some(Arrival::Refused(by)) => Some((by, io::ErrorKind::ConnectionRefused)),
                 Some(Arrival::Unreachable(peer, why)) => Some((peer, why)),

@@ -19,6 +19,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// and anybody can forge one.
 const REFUSALS: u32 = 3;
 
+/// Datagrams that are read before the timers are looked at again.
+const BURST: u32 = 64;
+
 /// One wait: since when, and when it is worth a word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
@@ -54,20 +57,24 @@ pub(super) struct Asking {
     pub(super) wait: Wait,
     orchestrator: SocketAddr,
     refusals: u32,
+    datagrams: u32,
     /// Whether it was said that the system has something to say.
     named: bool,
 }
 
 impl Asking {
     pub(super) fn new(now: Instant, orchestrator: SocketAddr) -> Self {
-        Self { wait: Wait::from(now), orchestrator, refusals: 0, named: false }
+        Self { wait: Wait::from(now), orchestrator, refusals: 0, datagrams: 0, named: false }
     }
 
-    /// A datagram came from `from`.
-    pub(super) fn heard(&mut self, from: SocketAddr) {
+    /// A datagram came from `from`. Whether the timers must be looked at before the next one: a flood
+    /// must not keep them back.
+    pub(super) fn heard(&mut self, from: SocketAddr) -> bool {
         if from == self.orchestrator {
             self.refusals = 0;
         }
+        self.datagrams = self.datagrams.wrapping_add(1);
+        self.datagrams.is_multiple_of(BURST)
     }
 
     /// The system says that something did not reach `peer`. Whether there is no use in asking on.
@@ -186,6 +193,13 @@ mod tests {
         wait.news(at(20_000));
         assert_eq!(wait.lasted(at(21_499)), None);
         assert_eq!(wait.lasted(at(21_500)), Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn a_flood_does_not_keep_the_timers_back() {
+        let orchestrator = "127.0.0.1:4650".parse().unwrap();
+        let mut asking = Asking::new(at(0), orchestrator);
+        assert_eq!((0..640).filter(|_| asking.heard(orchestrator)).count(), 10);
     }
 
     #[test]
