@@ -213,9 +213,9 @@ fn f25_a_closed_port_loses_its_share_long_before_its_silence_would_tell() {
 }
 
 #[test]
-fn an_unreadable_file_is_exit_code_9_and_nothing_is_sent() {
+fn t28_an_unreadable_file_a_directory_and_an_endless_device_are_exit_code_9_and_nothing_is_sent() {
     let net = Net::new();
-    for path in ["/nonexistent/file", "/"] {
+    for path in ["/nonexistent/file", "/", "/dev/zero"] {
         let (end, stderr) = fails_with(&mut net.client(path, &[]), 9);
         assert_eq!((&end["reason"], &end["tid"]), (&"local_io".into(), &Value::Null));
         assert!(
