@@ -166,16 +166,16 @@ impl World {
                 other => unreachable!("nothing else is sent: {other:?}"),
             };
             let asker = (to, nonce);
-            let asked = *self.longest.get(&asker).expect("8: only to who has asked");
+            let length = *self.longest.get(&asker).expect("8: only to who has asked");
             assert!(!self.config.own.contains(&to) && to.port() != 0, "H13");
             assert!(datagram.len() <= MAX_CLASSIC_ASSIGNMENT);
             assert_eq!(list.map(|(tid, _)| tid), transmit.tid);
             let Some((tid, list)) = list else {
-                assert!(datagram.len() <= 3 * asked, "never limited, so never much longer");
+                assert!(datagram.len() <= 3 * length, "never limited, so never much longer");
                 continue;
             };
             assert!(parse(list).is_ok_and(|list| !list.is_empty()));
-            self.unlimited += u32::from(datagram.len() > 3 * asked);
+            self.unlimited += u32::from(datagram.len() > 3 * length);
             if let Some((told, bytes, until)) = self.told.get(&asker)
                 && self.now < *until
                 && self.has_room()

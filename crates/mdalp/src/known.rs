@@ -64,7 +64,11 @@ impl Known {
         while self.orchestrators.len() > MOST {
             self.orchestrators.pop_front();
         }
-        let text: String = self.orchestrators.iter().map(|one| format!("{one}\n")).collect();
+        let mut text = String::new();
+        for one in &self.orchestrators {
+            text.push_str(&one.to_string());
+            text.push('\n');
+        }
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory)?;
         }

@@ -265,7 +265,7 @@ impl Receiver {
         let limit = self.table.limit(&self.config);
         let place = match self.table.find(tid) {
             Some(place) => place,
-            None => match self.admit(now, tid, from)? {
+            None => match self.admit(now, tid, from) {
                 Ok(place) => place,
                 Err(refused) => {
                     let (why, counter): (_, Drop) = match refused {
@@ -318,7 +318,7 @@ impl Receiver {
         }
         // It begins its transaction, as a first chunk does.
         if seal.statement.chunks == 0 && self.table.find(tid).is_none() {
-            self.admit(now, tid, from)?.map_err(|_| -> Drop { |c| &mut c.drop_seal })?;
+            self.admit(now, tid, from).map_err(|_| -> Drop { |c| &mut c.drop_seal })?;
         }
         if self.questions.len() >= MAX_SEALING
             && let Some(oldest) = self.questions.pop_front()
@@ -362,12 +362,12 @@ impl Receiver {
         now: Instant,
         tid: TransactionId,
         from: SocketAddr,
-    ) -> Result<Result<Place, Refused>, Drop> {
+    ) -> Result<Place, Refused> {
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
         if admitted.is_ok() {
             self.events.push_back(Event::Claimed { tid });
         }
-        Ok(admitted)
+        admitted
     }
 
     fn refuse_append(&mut self, append: &Append, why: Refusal) {
