@@ -17,7 +17,7 @@ use super::{
     Active, Damage, DamageKind, Inner, Limits, OpenError, Options, Poison, Recovery, SegmentLog,
     Spare, TornTail, footer, restore,
 };
-use crate::disk::{Access, Disk, DiskFile, is_full, write_all_at};
+use crate::disk::{Access, Disk, DiskFile, MANIFEST, is_full, write_all_at};
 use crate::types::{Durability, ReceiverId, ReceiverName, StoreError};
 
 fn failed(doing: &'static str) -> impl Fn(io::Error) -> OpenError {
@@ -73,6 +73,18 @@ fn store_of<D: Disk>(disk: &D, numbers: &[u64]) -> Option<u64> {
             _ => None,
         }
     })
+}
+
+/// A segment that is under the manifest's name.
+fn stray<D: Disk>(disk: &D, manifest: &Found) -> io::Result<Option<(D::File, SegmentId)>> {
+    if !matches!(manifest, Found::Damaged) {
+        return Ok(None);
+    }
+    let file = disk.open(MANIFEST, Access::Read)?;
+    match read_header(&file)? {
+        FileHeader::Segment { id, .. } => Ok(Some((file, id))),
+        _ => Ok(None),
+    }
 }
 
 /// Reads a file's header; what is wrong with it goes into `damage`.
@@ -136,7 +148,9 @@ pub(crate) fn load_read_only<D: Disk>(
         numbers.extend(disk.list().map_err(failed("listing the data directory"))?);
     }
     let numbers: Vec<u64> = numbers.into_iter().collect();
+    let stray = stray(disk, &before).map_err(failed("reading the manifest"))?;
     let store = store_of(disk, &numbers).or(before.store());
+    let store = store.or(stray.as_ref().map(|(_, id)| id.store));
     // All before any is read, the newest first: a release outlives what it releases, so whoever has a
     // transaction's chunks must have looked for its release before.
     let mut files = Vec::new();
@@ -158,6 +172,7 @@ pub(crate) fn load_read_only<D: Disk>(
             Identified::Blank | Identified::Unusable => {}
         }
     }
+    misplaced.extend(stray.filter(|(_, id)| store == Some(id.store)));
     for (file, id) in misplaced {
         good.entry(id.number).or_insert_with(|| (Arc::new(file), id));
     }
@@ -298,7 +313,9 @@ impl<D: Disk> SegmentLog<D> {
         disk.discard_drafts().map_err(failed("removing what was not finished"))?;
         let numbers = disk.list().map_err(failed("listing the data directory"))?;
         let manifest = manifest::load(&disk).map_err(failed("reading the manifest"))?;
+        let stray = stray(&disk, &manifest).map_err(failed("reading the manifest"))?;
         let store = store_of(&disk, &numbers).or(manifest.store());
+        let store = store.or(stray.as_ref().map(|(_, id)| id.store));
         let mut opening = Opening {
             disk: &disk,
             fsync: options.durability == Durability::Fsync,
@@ -324,6 +341,7 @@ impl<D: Disk> SegmentLog<D> {
                 Identified::Unusable => {}
             }
         }
+        files.misplaced.extend(stray.filter(|(_, id)| store == Some(id.store)));
         opening.put_in_place(&mut files)?;
         // From the end, because only the last segment with records can be continued.
         let mut settled = Vec::new();
@@ -346,7 +364,7 @@ impl<D: Disk> SegmentLog<D> {
             options,
             recovery,
             spare: Mutex::new(Spare { ready: None, next_number: last.map_or(1, |last| last + 1) }),
-            half_full: AtomicBool::new(true),
+            half_full: AtomicBool::new(false),
             scrub: Mutex::default(),
             inner: Mutex::new(Inner::new(options.limits, catalog, active)),
             manifest: Mutex::new(Manifest::new(store)),
@@ -371,6 +389,10 @@ impl<D: Disk> SegmentLog<D> {
     fn get_ready(&self) -> Result<(), StoreError> {
         self.remove_segments()?;
         self.look_for_room(&mut self.inner());
+        if self.inner().active.is_some() {
+            // It is not full; when it is half full, the next one is made.
+            return Ok(());
+        }
         match self.make_spare() {
             // A full disk can still be read and released from.
             Err(StoreError::Full) => Ok(()),
