@@ -187,7 +187,8 @@ impl Case {
         let (receiver, orchestrator) =
             (receiver::Config::default(), orchestrator::Config::new(Vec::new()));
         if !self.tight {
-            return (receiver, orchestrator);
+            // More than any client needs, and a flood is soon beyond it.
+            return (receiver::Config { ranges: 256, ..receiver }, orchestrator);
         }
         let receiver = receiver::Config {
             ranges: 64,

@@ -37,6 +37,8 @@ fn classic_servers_confirm_nothing_and_that_can_be_a_failure() {
     let sent = run(&mut net.client(&file, &["--require-verified"]));
     assert_eq!(sent.status.code(), Some(7), "{}", text(&sent.stderr));
     assert!(text(&sent.stderr).contains("no server confirmed the whole"));
+    assert!(!text(&sent.stderr).contains("--resume"), "it would end in the same way");
+    assert!(!mdalp::journal_beside(file.as_ref()).unwrap().exists());
 }
 
 #[test]

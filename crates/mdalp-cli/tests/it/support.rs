@@ -107,13 +107,14 @@ impl Net {
         std::fs::read(output).unwrap()
     }
 
-    /// An orchestrator that answers each datagram with `reply`, if there is one.
-    pub(crate) fn fake_orchestrator(&self, reply: Option<Vec<u8>>) {
+    /// An orchestrator that answers each datagram with all of `replies`.
+    pub(crate) fn fake_orchestrator(&self, replies: impl IntoIterator<Item = Vec<u8>>) {
+        let replies: Vec<_> = replies.into_iter().collect();
         let socket = UdpSocket::bind((self.ip(1), 4650)).unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-                if let Some(reply) = &reply {
+                for reply in &replies {
                     socket.send_to(reply, from).unwrap();
                 }
             }
@@ -235,6 +236,10 @@ pub(crate) fn send_signal(child: &Child, signal: Signal) {
 pub(crate) fn mdalp(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mdalp"));
     command.args(args).env("MDALP_PROBE", "none").stdin(Stdio::null());
+    // What whoever runs the tests has learned of orchestrators is theirs.
+    ["MDALP_HOME", "XDG_STATE_HOME", "HOME"].into_iter().for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

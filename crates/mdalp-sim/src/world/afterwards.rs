@@ -68,7 +68,8 @@ impl World {
             let truth = &mut self.truth;
             let logs = self.servers.iter_mut().filter(|server| !server.receivers.is_empty());
             // A fault of the disk that was still to come ends the process.
-            if logs.map(|server| server.scrub(truth)).fold(true, |all, done| all && done) {
+            let failed = logs.filter_map(|server| (!server.scrub(truth)).then_some(())).count();
+            if failed == 0 {
                 break;
             }
             self.open_again();

@@ -6,7 +6,7 @@
 use super::checks::Truth;
 use super::churn;
 use super::net::Net;
-use super::store::{Key, Store, contents, drive, now_of};
+use super::store::{Found, Key, Store, contents, drive, now_of};
 use crate::setup::Twin;
 use mdalp_netem::Rng;
 use mdalp_proto::completion::{Finding, Reason, Retention};
@@ -255,12 +255,12 @@ impl Store {
             self.book.struck += 1;
             truth.i31_damage_is_named(torn || explains(&damage, key), key, &damage);
         }
-        for (key, crc) in &found {
+        for (key, crc) in found.iter() {
             let known = self.model.get(key).is_none_or(|known| known == crc);
             truth.i31_no_wrong_bytes(known, *key);
         }
         self.book.lost.extend(self.acked.iter().filter(|key| !found.contains_key(key)));
-        self.model = found;
+        self.model = found.0.into_iter().collect();
         self.book.is_rotten = false;
         self.book.is_damaged |= torn || !damage.is_empty();
         self.book.only_chunks &= !torn && damage.iter().all(|one| one.chunk.is_some());
@@ -268,7 +268,7 @@ impl Store {
     }
 
     /// After opening a log whose disk has rotted: what is in a place that is reported is lost.
-    pub(super) fn take_losses(&mut self, found: &BTreeMap<Key, ChunkCrc>) {
+    pub(super) fn take_losses(&mut self, found: &Found) {
         let Some(log) = self.log.as_ref().filter(|_| self.book.is_damaged) else { return };
         let damage = &log.recovery().damage;
         let is_lost = |key: &Key| !found.contains_key(key) && explains(damage, *key);

@@ -282,7 +282,7 @@ impl Store {
     pub(crate) fn check_recovery(&mut self, truth: &mut Truth) {
         let Some(log) = self.log.as_ref().filter(|_| !self.book.is_rotten) else { return };
         let found = contents(log, truth);
-        for (key, crc) in &found {
+        for (key, crc) in found.iter() {
             let before = self.model.get(key);
             truth.i05_recovery_keeps_bytes(before.is_none_or(|before| before == crc), *key);
         }
@@ -290,7 +290,7 @@ impl Store {
         if let Some(log) = &self.log {
             self.check_all_there(log, &found, truth);
         }
-        self.model = found;
+        self.model = found.0.into_iter().collect();
     }
 
     /// What a power cut now would leave must hold all that was acknowledged, and reading it twice
@@ -313,12 +313,7 @@ impl Store {
         truth.i06_recovery_is_idempotent(again.as_ref() == Some(&found));
     }
 
-    fn check_all_there(
-        &self,
-        log: &SegmentLog<MemDisk>,
-        found: &BTreeMap<Key, ChunkCrc>,
-        truth: &mut Truth,
-    ) {
+    fn check_all_there(&self, log: &SegmentLog<MemDisk>, found: &Found, truth: &mut Truth) {
         for key in self.acked.iter().filter(|key| !self.book.lost.contains(key)) {
             truth.i05_acked_survives(found.contains_key(key), *key);
         }
@@ -347,9 +342,23 @@ impl Store {
     }
 }
 
+/// Chunks in ascending order, with their CRCs.
+#[derive(PartialEq, Eq)]
+pub(super) struct Found(pub(super) Vec<(Key, ChunkCrc)>);
+
+impl Found {
+    pub(super) fn contains_key(&self, key: &Key) -> bool {
+        self.0.binary_search_by(|(found, _)| found.cmp(key)).is_ok()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &ChunkCrc)> {
+        self.0.iter().map(|(key, crc)| (key, crc))
+    }
+}
+
 /// Every chunk in the log, with the CRC of the bytes that are read.
-pub(super) fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap<Key, ChunkCrc> {
-    let mut found = BTreeMap::new();
+pub(super) fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> Found {
+    let mut found = Vec::new();
     let list = log.list().unwrap_or_default();
     for summary in
         list.iter().filter(|t| matches!(t.state, State::Open | State::Complete | State::Damaged))
@@ -359,13 +368,13 @@ pub(super) fn contents(log: &SegmentLog<MemDisk>, truth: &mut Truth) -> BTreeMap
             read.insert(seq.0);
             let (key, crc) = ((summary.tid.0, seq.0), ChunkCrc::of(summary.tid, seq, data));
             if churn::is_churn(summary.tid) {
-                truth.i05_recovery_keeps_bytes(crc == churn::crc_of(key), key);
+                truth.i05_recovery_keeps_bytes(data == churn::data(key), key);
             }
-            found.insert(key, crc);
+            found.push((key, crc));
             ControlFlow::Continue(())
         });
         truth.i05_recovery_keeps_bytes(result.is_ok(), (summary.tid.0, 0));
         truth.i30_store_is_the_model(read == summary.ranges, (summary.tid.0, 0));
     }
-    found
+    Found(found)
 }

@@ -53,6 +53,8 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
             let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(wait.due);
             let received = tokio::select! {
+                // An answer that waits counts, also where the time was up before this process ran.
+                biased;
                 signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
                 received = sockets.recv(&mut self.inbox) => Some(received),
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,

@@ -119,7 +119,12 @@ impl<F: FnMut(&Event)> Session<'_, F> {
 
     /// Keeps the journal if it is worth going on with, else removes it.
     pub(super) fn close_journal(&mut self, result: &Result<(), SendError>) {
-        let done = matches!(result, Ok(()) | Err(SendError::Mismatch { .. }));
+        let nobody_to_ask = || self.transfer.as_ref().is_none_or(|t| t.unconfirmed().is_empty());
+        let done = match result {
+            Ok(()) | Err(SendError::Mismatch { .. }) => true,
+            Err(SendError::Unverified { .. }) => nobody_to_ask(),
+            Err(_) => false,
+        };
         let kept = if done {
             self.journal.take().map(Journal::remove)
         } else {
@@ -152,4 +157,80 @@ fn last_written(path: &Path, began: u64) -> SystemTime {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::payload::Payload;
+    use mdalp_proto::ids::SequenceNumber;
+    use std::cell::RefCell;
+    use std::net::SocketAddr;
+
+    const ORCHESTRATOR: &str = "localhost:4650";
+
+    /// A journal of a send with two copies of which `acks` chunks are acknowledged, last written so many
+    /// days ago; whether a send goes on with it, and what it says.
+    fn goes_on(acks: u64, days: u64) -> (bool, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let payload = Payload::from(vec![7; 1000]);
+        let receiver = |n: u8| crate::journal::SavedReceiver {
+            address: SocketAddr::from(([127, 0, 0, n], 4650)),
+            name: n.to_string(),
+            caps: String::new(),
+            latency_ms: None,
+            bytes: 500,
+        };
+        let header = Header {
+            tid: 7,
+            orchestrator: ORCHESTRATOR.to_owned(),
+            payload_bytes: 1000,
+            payload_modified: None,
+            chunk: 100,
+            copies: 2,
+            began: 1,
+            receivers: vec![receiver(2), receiver(3)],
+        };
+        let mut journal = Journal::create(path.clone(), header).unwrap();
+        (0..acks).for_each(|seq| journal.note(0, SequenceNumber(seq)));
+        journal.flush().unwrap();
+        let written = SystemTime::now() - Duration::from_secs(days * 86_400);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(written).unwrap();
+        let said = RefCell::new(Vec::new());
+        let on_event = |event: &Event| {
+            if let Kind::Warning { text } = &event.kind {
+                said.borrow_mut().push(text.clone());
+            }
+        };
+        let options = Options { journal: Some(path), resume: true, ..Options::default() };
+        let mut session = Session::new(&payload, &options, on_event, ORCHESTRATOR.to_owned());
+        let saved = session.saved(ORCHESTRATOR).unwrap();
+        let found = saved.is_some();
+        if let Some(saved) = saved {
+            let transfer = session.resume(Instant::ZERO, saved);
+            assert_eq!(session.copies, 2, "B10: as the journal says");
+            // One of two copies is not enough.
+            assert_eq!(transfer.acked().len(), 0);
+            assert_eq!(transfer.acked_by(0).len(), acks);
+        }
+        drop(session);
+        (found, said.into_inner())
+    }
+
+    #[test]
+    fn t9_b10_a_send_goes_on_for_as_long_as_servers_keep_what_is_unfinished() {
+        for days in [0, 1, 6] {
+            assert_eq!(goes_on(3, days), (true, Vec::new()), "{days}");
+        }
+        let (found, said) = goes_on(3, 7);
+        assert!(!found && said[0].contains("too old"), "{said:?}");
+    }
+
+    #[test]
+    fn t29_where_nothing_was_acknowledged_there_is_nothing_to_go_on_with_and_it_is_said() {
+        let (found, said) = goes_on(0, 0);
+        assert!(!found && said[0].contains("nothing was acknowledged"), "{said:?}");
+    }
 }

@@ -9,7 +9,7 @@ fn asked(list: &str) -> (Option<i32>, String) {
     let net = Net::new();
     net.fake_orchestrator(Some(format!("Type:1;TID:3740;DATA:{list}").into_bytes()));
     let file = net.file("payload", b"x");
-    let sent = run(&mut net.client(&file, &["--intent-timeout", "0.2", "--json"]));
+    let sent = run(&mut net.client(&file, &["--intent-timeout", "1", "--json"]));
     let end = json_lines(&sent.stdout).pop().unwrap();
     assert_eq!(end["exit_code"].as_i64(), sent.status.code().map(Into::into));
     (sent.status.code(), text(&sent.stderr))
