@@ -52,8 +52,8 @@ const TESTS: &[(&str, fn())] = &[
         flood::h46_h49_f25_ids_from_everywhere_take_bounded_memory,
     ),
     (
-        "full_disk::f28_on_a_full_disk_nothing_begins_until_there_is_room_again",
-        full_disk::f28_on_a_full_disk_nothing_begins_until_there_is_room_again,
+        "full_disk::f28_on_a_full_disk_nothing_is_taken_until_there_is_room_again",
+        full_disk::f28_on_a_full_disk_nothing_is_taken_until_there_is_room_again,
     ),
     (
         "full_disk::f28_on_a_disk_of_a_mebibyte_a_server_ends_with_a_clear_error",
