@@ -56,7 +56,7 @@ pub enum End {
 #[derive(Debug)]
 enum Brain {
     Waiting,
-    Asking(Intent),
+    Asking(Box<Intent>),
     /// The original asks once.
     AskingOnce,
     Measuring {
@@ -233,7 +233,7 @@ impl Client {
                 let orchestrator = OrchestratorAddr(SocketAddr::V4(orchestrator_addr()));
                 self.brain = match self.setup.program {
                     Program::Mdalp(_) => {
-                        Brain::Asking(Intent::new(now, self.setup.intent, orchestrator))
+                        Brain::Asking(Box::new(Intent::new(now, self.setup.intent, orchestrator)))
                     }
                     Program::Original(_) => {
                         self.out.clear();
@@ -394,7 +394,7 @@ impl Client {
                 Outcome::NothingArrives => End::NothingArrives,
                 _ => End::NoProgress,
             };
-            if !self.falls_back(net, truth, end) {
+            if !self.falls_back(net, truth, outcome) {
                 self.finish(net.now, end);
             }
         }
