@@ -263,6 +263,7 @@ impl Case {
         let record = self.seal && !self.together && self.log;
         receiver.seals = seal || record;
         let window = (self.window > 1).then_some(self.window);
+        let chunk = (self.chunk > CLASSIC_CHUNK).then_some(self.chunk);
         let (limits, retention) = self.keeping();
         let servers = ServerSetup {
             together: self.together,
@@ -271,7 +272,14 @@ impl Case {
             limits,
             retention,
             commit,
-            caps: Capabilities { crc: self.crc, window, seal, record, ..Capabilities::default() },
+            caps: Capabilities {
+                crc: self.crc,
+                window,
+                seal,
+                record,
+                chunk,
+                ..Capabilities::default()
+            },
             receiver,
             orchestrator,
             icmp: self.icmp,

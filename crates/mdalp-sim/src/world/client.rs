@@ -397,7 +397,7 @@ impl Client {
                 Outcome::NothingArrives => End::NothingArrives,
                 _ => End::NoProgress,
             };
-            if !self.falls_back(net, truth, end) {
+            if !self.falls_back(net, truth, outcome) {
                 self.finish(net.now, end);
             }
         }

@@ -10,6 +10,7 @@ mod client;
 mod keeping;
 mod kept;
 mod lane;
+mod looking;
 mod net;
 mod original;
 mod outcome;

@@ -39,7 +39,7 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     /// The machines; none while the process is down.
     orchestrator: Option<Orchestrator>,
-    receiver: Option<Receiver>,
+    pub(super) receiver: Option<Receiver>,
     has_orchestrator: bool,
     /// Which receivers of the setup it runs.
     pub(crate) receivers: Vec<usize>,
@@ -60,7 +60,7 @@ pub(crate) struct Server {
     heard: IpAddr,
     creators: BTreeMap<TransactionId, IpAddr>,
     /// What was acknowledged of each since it was taken into memory.
-    taken: BTreeMap<TransactionId, RangeSet>,
+    pub(super) taken: BTreeMap<TransactionId, RangeSet>,
 }
 
 impl Server {
@@ -308,7 +308,7 @@ impl Server {
 
     /// The store takes no more: the process says so, ends, and is started again by whoever watches
     /// it. The next one may find in the cache what never reached the disk, or the power may go too.
-    fn fail(&mut self, net: &mut Net, setup: &Setup) {
+    pub(super) fn fail(&mut self, net: &mut Net, setup: &Setup) {
         let power = net.rng.up_to(1) == 0 || self.store.is_dark();
         self.stop(net, power);
         let (server, life) = (self.index, self.life);
@@ -325,32 +325,6 @@ impl Server {
             receiver.handle_timeout(now);
         }
         self.after(net, truth, setup, None);
-    }
-
-    /// Does what servers do now and then.
-    pub(crate) fn look(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
-        let lost = self.store.look(net, truth);
-        self.lost(lost);
-        if self.store.is_poisoned() || self.store.is_dark() {
-            self.fail(net, setup);
-        }
-    }
-
-    /// Scrubs the store; whether that was possible.
-    pub(crate) fn scrub(&mut self, truth: &mut Truth) -> bool {
-        let lost = self.store.scrub(truth);
-        let done = lost.is_some();
-        self.lost(lost.unwrap_or_default());
-        done
-    }
-
-    fn lost(&mut self, all: Vec<Option<TransactionId>>) {
-        for tid in all {
-            self.receiver.iter_mut().for_each(|receiver| receiver.handle_lost(tid));
-            if let Some(taken) = tid.and_then(|tid| self.taken.get_mut(&tid)) {
-                *taken = RangeSet::new();
-            }
-        }
     }
 
     fn send_acks(

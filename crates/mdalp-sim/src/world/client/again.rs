@@ -5,12 +5,12 @@
 use super::super::checks::Truth;
 use super::super::lane::LaneCheck;
 use super::super::net::Net;
-use super::{Brain, Chosen, Client, End};
-use crate::setup::{Mode, Program, Setup};
-use mdalp_proto::ids::ReceiverAddr;
+use super::{Brain, Client};
+use crate::setup::Setup;
+use mdalp_proto::client;
 use mdalp_proto::layout::Layout;
 use mdalp_proto::ranges::RangeSet;
-use mdalp_proto::transfer::{Adaptive, Latency, Plan, Policy, Single, Target, Transfer};
+use mdalp_proto::transfer::{Outcome, Plan, Target, Transfer};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -97,22 +97,8 @@ impl Client {
 
     fn go_on(&mut self, net: &Net, held: &[RangeSet]) {
         let (Some(tid), now) = (self.tid, self.process.local(net.now)) else { return };
-        let slowest = self.chosen.iter().filter_map(|chosen| chosen.latency).max();
-        let fallback = slowest.unwrap_or(Duration::from_secs(1));
-        let target = |chosen: &Chosen| Target {
-            addr: ReceiverAddr(chosen.addr.into()),
-            latency: chosen.latency.unwrap_or(fallback).as_secs_f64(),
-            window: chosen.caps.window.unwrap_or(1).min(self.setup.window),
-            crc: chosen.caps.crc,
-            seal: chosen.caps.seal,
-            record: chosen.caps.record,
-        };
-        let targets: Vec<Target> = self.chosen.iter().map(target).collect();
-        let policy: Box<dyn Policy> = match self.setup.program {
-            Program::Mdalp(Mode::Adaptive) => Box::new(Adaptive),
-            Program::Mdalp(Mode::Single(_)) => Box::new(Single { index: 0 }),
-            _ => Box::new(Latency),
-        };
+        let (settings, candidates) = (self.settings(), self.candidates());
+        let (targets, policy) = (settings.targets(&candidates), settings.policy(&candidates));
         let shares = self.chosen.iter().map(|chosen| chosen.share).collect();
         let plan = Plan { tid, shares, layout: self.layout.clone() };
         let transfer = Transfer::resume(now, self.setup.transfer, &plan, &targets, policy, held);
@@ -126,9 +112,9 @@ impl Client {
     }
 
     /// Whether large chunks got nowhere, and small ones are tried.
-    pub(super) fn falls_back(&mut self, net: &mut Net, truth: &mut Truth, end: End) -> bool {
+    pub(super) fn falls_back(&mut self, net: &mut Net, truth: &mut Truth, how: Outcome) -> bool {
         let small = mdalp_proto::wire::CLASSIC_CHUNK;
-        if end != End::NothingArrives || !self.setup.falls_back || self.setup.chunk <= small {
+        if !client::falls_back(how) || !self.setup.falls_back || self.setup.chunk <= small {
             return false;
         }
         self.setup.chunk = small;

@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// What its user chose.
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         let mode = match self.setup.program {
             Program::Mdalp(Mode::Latency) | Program::Original(None) => client::Mode::Latency,
             Program::Mdalp(Mode::Single(place)) | Program::Original(Some(place)) => {
@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// The receivers, as the rules take them.
-    fn candidates(&self) -> Vec<Candidate> {
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
         let candidate = |chosen: &Chosen| Candidate {
             addr: chosen.addr.into(),
             caps: chosen.caps,
