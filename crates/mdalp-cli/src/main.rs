@@ -27,6 +27,7 @@ mod server;
 mod settings;
 mod show;
 mod signals;
+mod state;
 mod text;
 mod verify;
 mod view;

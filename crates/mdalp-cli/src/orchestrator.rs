@@ -16,10 +16,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=HOST[:PORT]", required = true)]
     receiver: Vec<server::Typed>,
 
-    /// What the receivers advertise beyond the classic protocol, such as "crc window=32 chunk=1200"
-    /// [default: nothing]
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = server::caps)]
-    caps: mdalp_proto::wire::Capabilities,
+    /// What the receivers advertise beyond the classic protocol, at most, such as "crc window=32"; with
+    /// it also those are handed out that never answered [default: what each says that it speaks]
+    #[arg(long, value_name = "LIST", value_parser = server::caps)]
+    caps: Option<mdalp_proto::wire::Capabilities>,
 
     /// Log more; twice: everything
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -34,11 +34,12 @@ impl Args {
         server::prepare(self.verbose)?;
         let specs: Result<Vec<_>, _> = server::receivers(&self.receiver)?
             .iter()
-            .map(|spec| server::spec(spec.name(), spec.addr(), self.caps))
+            .map(|spec| server::spec(spec.name(), spec.addr(), self.caps.unwrap_or_default()))
             .collect();
         let specs = specs?;
         let first = specs.first().map(ReceiverSpec::addr);
         let mut config = OrchestratorConfig::standalone(&specs);
+        config.rules.typed = self.caps.is_some();
         self.orchestrator.apply(&mut config.rules);
         let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
         let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;

@@ -141,6 +141,10 @@ struct Proof {
     #[arg(long)]
     require_verified: bool,
 
+    /// Take no assignment without an echo of this send's nonce, not even on first contact
+    #[arg(long, conflicts_with = "classic")]
+    require_echo: bool,
+
     /// Go on where an earlier send of the same file was cut off
     #[arg(long, conflicts_with = "no_journal")]
     resume: bool,
@@ -307,6 +311,8 @@ impl Args {
             ..Options::default()
         };
         options.intent.timeout = patience.intent_timeout.0;
+        options.intent.require_echo = self.proof.require_echo;
+        options.orchestrators = crate::state::orchestrators();
         options.intent.max_receivers = usize::from(spreading.max_receivers);
         options.transfer.suspect_after = patience.suspect_after.0;
         options.transfer.suspect_probe = patience.suspect_probe.0;

@@ -4,11 +4,13 @@
 //! Invariants 8, 9, 13, 14 and 17; nothing longer than classic clients can read.
 
 use crate::script::Script;
-use mdalp_proto::ids::TransactionId;
+use mdalp_proto::ids::{Nonce, TransactionId};
 use mdalp_proto::orchestrator::{Config, Event, Orchestrator};
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::list::{Entry, parse};
-use mdalp_proto::wire::{Capabilities, MAX_CLASSIC_ASSIGNMENT, Message, decode};
+use mdalp_proto::wire::{
+    Capabilities, MAX_CLASSIC_ASSIGNMENT, Message, decode, encode_nonced_intent,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,15 +50,18 @@ pub fn orchestrator(bytes: &[u8]) {
     }
 }
 
+/// An address, and the nonce if the intent had one.
+type Asker = (SocketAddr, Option<Nonce>);
+
 struct World {
     orchestrator: Orchestrator,
     now: Instant,
     started: Instant,
     config: Config,
-    /// By client: its longest intent.
-    longest: BTreeMap<SocketAddr, usize>,
-    /// By client: what it was told, until when that must stay the same.
-    told: BTreeMap<SocketAddr, (TransactionId, Vec<u8>, Instant)>,
+    /// By asker: its longest intent.
+    longest: BTreeMap<Asker, usize>,
+    /// By asker: what it was told, until when that must stay the same.
+    told: BTreeMap<Asker, (TransactionId, Vec<u8>, Instant)>,
     assigned: Vec<TransactionId>,
     live: BTreeSet<TransactionId>,
     /// When a transaction ended: its id is not drawn again for ten minutes.
@@ -91,9 +96,17 @@ impl World {
             0..=3 => {
                 let host = script.byte();
                 let from: SocketAddr = ([198, 51, 100, host % 6], u16::from(host >> 5) * 4).into();
+                let (nonce, len) = (host & 16 == 16, 7 + usize::from(script.byte()) * 4);
+                let nonce = nonce.then(|| Nonce(u64::from(script.below(2))));
                 let mut intent = b"Type:0;".to_vec();
-                intent.resize(7 + usize::from(script.byte()) * 4, b'0');
-                let longest = self.longest.entry(from).or_default();
+                match nonce {
+                    Some(nonce) => {
+                        intent.clear();
+                        encode_nonced_intent(&mut intent, nonce, len);
+                    }
+                    None => intent.resize(len, b'0'),
+                }
+                let longest = self.longest.entry((from, nonce)).or_default();
                 *longest = intent.len().max(*longest);
                 self.orchestrator.handle_datagram(now, from, &intent);
             }
@@ -107,10 +120,6 @@ impl World {
                 }
             }
             5 => self.wait(Duration::from_nanos(script.nanos() % 300_000_000_000)),
-            6 => {
-                let up = script.flag();
-                self.orchestrator.set_receiver_up(now, script.below(41).into(), up);
-            }
             what => {
                 let pick = usize::from(script.byte());
                 let tid = self.assigned.iter().rev().nth(pick % self.assigned.len().max(1));
@@ -119,13 +128,9 @@ impl World {
                 self.told.retain(|_, (told, ..)| *told != tid || what == 9);
                 match what {
                     7 => self.orchestrator.transaction_claimed(now, tid),
-                    8 if pick & 1 == 0 => {
+                    8 => {
                         self.end(tid);
                         self.orchestrator.transaction_ended(now, tid);
-                    }
-                    8 => {
-                        self.live.remove(&tid);
-                        self.orchestrator.withdraw(now, tid);
                     }
                     _ => self.orchestrator.transaction_active(now, tid),
                 }
@@ -155,22 +160,29 @@ impl World {
         }
         while let Some(transmit) = self.orchestrator.poll_transmit() {
             let (to, datagram) = (transmit.to, transmit.datagram);
-            let asked = *self.longest.get(&to).expect("8: only to who has asked");
+            let (nonce, list) = match decode(&datagram) {
+                Ok(Message::Assignment { tid, nonce, list }) => (nonce, Some((tid, list))),
+                Ok(Message::Queued { nonce, .. }) => (Some(nonce), None),
+                other => unreachable!("nothing else is sent: {other:?}"),
+            };
+            let asker = (to, nonce);
+            let asked = *self.longest.get(&asker).expect("8: only to who has asked");
             assert!(!self.config.own.contains(&to) && to.port() != 0, "H13");
             assert!(datagram.len() <= MAX_CLASSIC_ASSIGNMENT);
-            let Ok(Message::Assignment { tid, list, .. }) = decode(&datagram) else {
-                unreachable!("nothing else is sent")
+            assert_eq!(list.map(|(tid, _)| tid), transmit.tid);
+            let Some((tid, list)) = list else {
+                assert!(datagram.len() <= 3 * asked, "never limited, so never much longer");
+                continue;
             };
-            assert_eq!(tid, transmit.tid);
             assert!(parse(list).is_ok_and(|list| !list.is_empty()));
             self.unlimited += u32::from(datagram.len() > 3 * asked);
-            if let Some((told, bytes, until)) = self.told.get(&to)
+            if let Some((told, bytes, until)) = self.told.get(&asker)
                 && self.now < *until
                 && self.has_room()
             {
                 assert_eq!((tid, &datagram), (*told, bytes), "14: the same again");
             } else {
-                self.told.insert(to, (tid, datagram, self.now + self.config.repeat_window));
+                self.told.insert(asker, (tid, datagram, self.now + self.config.repeat_window));
             }
         }
         assert!(self.orchestrator.queued() <= self.config.queue, "17");

@@ -35,7 +35,6 @@ pub fn receiver(bytes: &[u8]) {
             max_seq: MAX_SEQ,
             max_chunk: MAX_CHUNK,
             seals: flags & 1 == 1,
-            registered_only: flags & 2 == 2,
             ..Config::default()
         }),
         now: Instant::from_millis(1),
@@ -101,12 +100,7 @@ impl World {
             7 => self.store_answers(script),
             8 => self.seals_are_answered(script),
             9 => self.wait(Duration::from_nanos(script.nanos() % 300_000_000_000)),
-            10 => self.receiver.set_accepting(script.flag(), script.flag()),
-            _ => match script.below(3) {
-                0 => self.receiver.adopt(self.now, tid(script)),
-                1 => self.receiver.register(tid(script)),
-                _ => self.receiver.unregister(tid(script)),
-            },
+            _ => self.receiver.adopt(self.now, tid(script)),
         }
         while self.receiver.poll_event().is_some() {}
     }

@@ -111,10 +111,13 @@ pub struct OrchestratorConfig {
 
 impl OrchestratorConfig {
     /// The defaults for an orchestrator on its own, see
-    /// [`STANDALONE_REPEAT`](orchestrator::Config::STANDALONE_REPEAT).
+    /// [`STANDALONE_REPEAT`](orchestrator::Config::STANDALONE_REPEAT): it asks its receivers if they
+    /// are there.
     pub fn standalone(receivers: &[ReceiverSpec]) -> Self {
         let entries = receivers.iter().map(ReceiverSpec::entry).collect();
-        Self { rules: orchestrator::Config::standalone(entries), observer: None }
+        let rules =
+            orchestrator::Config { probe: true, ..orchestrator::Config::standalone(entries) };
+        Self { rules, observer: None }
     }
 }
 

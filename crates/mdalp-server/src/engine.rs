@@ -14,7 +14,7 @@ use crate::receiver::{ReceiverSide, tell};
 use crate::shard::{Letter, News, Other, any_ended};
 use crate::stats::{Stats, StatsSender, Summary};
 use crate::worker::Worker;
-use crate::writer::{Batch, Begun};
+use crate::writer::Batch;
 use mdalp_proto::completion::{Answer, Finding, Reason};
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator::Orchestrator;
@@ -41,7 +41,6 @@ enum Wake {
     Readable,
     Timer,
     Appended(Batch),
-    Begun(Begun),
     Kept(keeper::Reply),
     News(News),
 }
@@ -102,10 +101,11 @@ impl Engine {
                 receivers.team.deliver().await;
             }
             let wake_at = self.clock.wake_at(self.next_timeout());
+            let own = self.orchestrator.as_ref().map(|side| &side.port);
             let wake = tokio::select! {
                 biased;
                 () = &mut shutdown => return Ok(()),
-                wake = wait(&mut self.orchestrator, &mut self.receivers) => wake?,
+                wake = wait(own, &mut self.receivers) => wake?,
                 () = tokio::time::sleep_until(wake_at) => Wake::Timer,
             };
             let now = self.clock.now();
@@ -113,7 +113,6 @@ impl Engine {
                 Wake::Readable => self.receive(now)?,
                 Wake::Timer => {}
                 Wake::Appended(batch) => self.appended(now, batch)?,
-                Wake::Begun(begun) => self.begun(now, begun),
                 Wake::Kept(reply) => self.kept(now, reply),
                 Wake::News(news) => self.news(now, news)?,
             }
@@ -155,9 +154,6 @@ impl Engine {
                     drop(writer);
                     keeper.end().await;
                 }
-            }
-            if let Some(recorder) = self.orchestrator.and_then(|side| side.recorder) {
-                recorder.end().await;
             }
         };
         // What is not done by then ends with the process.
@@ -260,26 +256,13 @@ impl Engine {
             receivers.drain(now, &mut self.log, orchestrator)?;
         }
         if let Some(side) = &mut self.orchestrator {
-            side.drain(now, &mut self.log)?;
+            side.drain(&mut self.log);
         }
         Ok(())
     }
 
     fn appended(&mut self, now: Instant, batch: Batch) -> Result<(), ServerError> {
         self.receivers.as_mut().map_or(Ok(()), |receivers| receivers.appended(now, batch))
-    }
-
-    fn begun(&mut self, now: Instant, (tid, result): Begun) {
-        if let Some(receivers) = self.receivers.as_mut().filter(|side| side.registered_only) {
-            if receivers.team.owns(tid) {
-                receivers.machine.register(tid);
-            } else {
-                receivers.team.announce(tid);
-            }
-        }
-        if let Some(side) = &mut self.orchestrator {
-            side.begun(now, tid, result, &mut self.log);
-        }
     }
 
     /// Takes what another shard sent, and then what waits: news, however many, must not keep the
@@ -403,7 +386,7 @@ impl Engine {
 
 /// Completes when a socket may be read or a thread has answered.
 async fn wait(
-    orchestrator: &mut Option<OrchestratorSide>,
+    own: Option<&Port>,
     receivers: &mut Option<ReceiverSide>,
 ) -> Result<Wake, ServerError> {
     let (ports, writer, keeper, team, others) = match receivers {
@@ -411,10 +394,6 @@ async fn wait(
             (&ports[..], Some(writer), Some(keeper), Some(team), &mut others[..])
         }
         None => (&[][..], None, None, None, &mut [][..]),
-    };
-    let (own, recorder) = match orchestrator {
-        Some(OrchestratorSide { port, recorder, .. }) => (Some(&*port), recorder.as_mut()),
-        None => (None, None),
     };
     let readable = poll_fn(|cx| {
         // All of them, so that each one wakes this task.
@@ -424,7 +403,6 @@ async fn wait(
     tokio::select! {
         biased;
         reply = reply_of(writer) => Ok(Wake::Appended(reply?)),
-        reply = reply_of(recorder) => Ok(Wake::Begun(reply?)),
         reply = reply_of(keeper) => Ok(Wake::Kept(reply?)),
         news = async { match team { Some(team) => team.news().await, None => pending().await } } => {
             Ok(Wake::News(news))

@@ -4,6 +4,7 @@
 //! by a helper, because that takes longer still. What is answered and deleted is decided by
 //! [`mdalp_proto::completion`]; when to look, by the network loop.
 
+use crate::assignments::Assignments;
 use crate::clock::{Clock, wall};
 use crate::error::ServerError;
 use crate::helper::Helper;
@@ -62,6 +63,7 @@ pub(crate) type Keeper = Worker<Command, Reply>;
 /// `sweeps`: whether it will be told to; of several keepers of one store one is enough.
 pub(crate) fn spawn(
     store: Arc<dyn Store>,
+    assigned: Arc<Assignments>,
     keep: Retention,
     sweeps: bool,
 ) -> Result<Keeper, ServerError> {
@@ -74,6 +76,9 @@ pub(crate) fn spawn(
         Command::Open(names) => Reply::Opened(open(&*store, &names)),
         Command::Inspect(tid) => Reply::Inspected(tid, inspect(&*store, tid)),
         Command::Seal(asked) => {
+            if asked.seal.statement.chunks == 0 {
+                assigned.begin(&*store, asked.seal.tid);
+            }
             let done = complete::answer(&*store, &mut rules, clock.now(), wall(), asked);
             Reply::Sealed(asked, done)
         }

@@ -6,6 +6,7 @@
 //! [`mdalp_proto`], and keeping things is [`mdalp_store`]'s work. Not here: command lines, signals,
 //! status pages.
 
+mod assignments;
 pub mod bind;
 mod clock;
 pub mod config;

@@ -7,7 +7,7 @@ use mdalp_proto::ids::TransactionId;
 use mdalp_proto::orchestrator;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::wire::Statement;
-use mdalp_store::StoreError;
+use mdalp_store::ReceiverName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -31,15 +31,19 @@ impl Log {
         may
     }
 
-    pub(crate) fn orchestrator(&mut self, event: &orchestrator::Event) {
+    /// `receivers`: who is meant by their indices.
+    pub(crate) fn orchestrator(&mut self, event: &orchestrator::Event, receivers: &[ReceiverName]) {
         use orchestrator::Event;
-        if !self.may_speak() {
+        if receiver_health(event, receivers) || !self.may_speak() {
             return;
         }
         match event {
             Event::Queued { from, position } => tracing::debug!(%from, position, "intent"),
             Event::Assigned { tid, to, receivers } => {
                 tracing::info!(%tid, %to, receivers = receivers.len(), "transaction assigned");
+            }
+            Event::Evicted { tid, to } => {
+                tracing::info!(%tid, %to, "assignment that nobody has used is forgotten to make room");
             }
             Event::IntentExpired { from } => tracing::info!(%from, "intent waited too long"),
             Event::Expired { tid, claimed } => tracing::debug!(%tid, claimed, "slot lapsed"),
@@ -96,12 +100,6 @@ impl Log {
         }
     }
 
-    pub(crate) fn unrecorded(&mut self, tid: TransactionId, error: StoreError) {
-        if self.may_speak() {
-            tracing::warn!(%tid, %error, "transaction was not recorded and is not assigned");
-        }
-    }
-
     pub(crate) fn failed(&mut self, tid: TransactionId, why: &str) {
         if self.may_speak() {
             tracing::warn!(%tid, why, "transaction cannot be closed");
@@ -122,4 +120,45 @@ impl Log {
         }
         (self.lines, self.untold) = (0, 0);
     }
+}
+
+/// What probes of receivers found: never left out, for there are few. `false` if it is something else.
+fn receiver_health(event: &orchestrator::Event, receivers: &[ReceiverName]) -> bool {
+    use orchestrator::Event;
+    let who = |index: u16| receivers.get(usize::from(index)).map(|who| (&*who.name, &*who.address));
+    match *event {
+        Event::ReceiverAnswers { index, caps, back } => {
+            let Some((name, address)) = who(index) else { return true };
+            let speaks = caps.to_string();
+            if back {
+                tracing::warn!(name, address, speaks, "receiver is back and handed out again");
+            } else {
+                tracing::info!(name, address, speaks, "receiver answers");
+            }
+        }
+        Event::ReceiverGone { index } => {
+            let Some((name, address)) = who(index) else { return true };
+            tracing::warn!(name, address, "receiver is gone and not handed out");
+        }
+        Event::ReceiverSilent { index, handed_out } => {
+            let Some((name, address)) = who(index) else { return true };
+            if handed_out {
+                tracing::warn!(
+                    name,
+                    address,
+                    "receiver never answered; handed out all the same, because of --caps"
+                );
+            } else {
+                tracing::warn!(name, address, "receiver never answered and is not handed out");
+            }
+        }
+        Event::NoReceiverAnswers => {
+            tracing::warn!(
+                receivers = receivers.len(),
+                "no receiver answers; all are handed out as typed. They may be classic, or not running"
+            );
+        }
+        _ => return false,
+    }
+    true
 }

@@ -1,8 +1,9 @@
 //! The orchestrator alone, and its part of a server that is more.
 //!
-//! Alone it keeps nothing. Together with receivers each transaction is recorded in the store before
-//! its assignment leaves.
+//! Keeps nothing on disk. Together with receivers it notes what it assigns, and the receivers' writer
+//! records that when the first chunk comes.
 
+use crate::assignments::Assignments;
 use crate::clock::wall;
 use crate::config::OrchestratorConfig;
 use crate::engine::Engine;
@@ -10,17 +11,11 @@ use crate::error::ServerError;
 use crate::log::Log;
 use crate::port::Port;
 use crate::stats::{StatsSender, Summary};
-use crate::writer::{Recorder, spawn_recorder};
-use mdalp_proto::ids::TransactionId;
-use mdalp_proto::orchestrator::{Config, Event, Orchestrator, Random, Transmit};
-use mdalp_proto::time::Instant;
-use mdalp_store::{ReceiverName, Store, StoreError, TransactionInfo};
-use std::collections::BTreeMap;
+use mdalp_proto::orchestrator::{Config, Event, Orchestrator, Random};
+use mdalp_proto::wire::list::Entry;
+use mdalp_store::ReceiverName;
 use std::net::UdpSocket;
 use std::sync::Arc;
-
-/// Transactions that wait to be recorded, at most; more are not assigned (their clients ask again).
-const MAX_UNRECORDED: usize = 1024;
 
 /// Runs an orchestrator on `socket` (see [`bind`](crate::bind())) until `shutdown` completes.
 ///
@@ -42,80 +37,49 @@ pub(crate) struct OrchestratorSide {
     pub(crate) port: Port,
     pub(crate) machine: Orchestrator,
     names: Vec<ReceiverName>,
-    /// The thread that records transactions, if they are recorded.
-    pub(crate) recorder: Option<Recorder>,
-    /// Assignments that may not leave before their transaction is recorded.
-    unrecorded: BTreeMap<TransactionId, Option<Transmit>>,
+    /// Where assignments are noted for the receivers in the same process.
+    assigned: Option<Arc<Assignments>>,
+}
+
+/// What assignments call their receivers, by number.
+pub(crate) fn names(rules: &Config) -> Vec<ReceiverName> {
+    let name =
+        |entry: &Entry| ReceiverName { address: entry.ip.to_string(), name: entry.name.clone() };
+    rules.receivers.iter().map(name).collect()
 }
 
 impl OrchestratorSide {
-    /// With a `store`, transactions are recorded in it.
+    /// Notes in `assigned` what it assigns.
     pub(crate) fn new(
         port: Port,
         mut rules: Config,
-        store: Option<Arc<dyn Store>>,
+        assigned: Option<Arc<Assignments>>,
     ) -> Result<Self, ServerError> {
         if !rules.own.contains(&port.addr()) {
             rules.own.push(port.addr());
         }
-        let names = rules
-            .receivers
-            .iter()
-            .map(|entry| ReceiverName { address: entry.ip.to_string(), name: entry.name.clone() });
-        let names = names.collect();
+        let names = names(&rules);
         let machine = Orchestrator::new(rules, random()?);
-        let recorder = store.map(spawn_recorder).transpose()?;
-        Ok(Self { port, machine, names, recorder, unrecorded: BTreeMap::new() })
+        Ok(Self { port, machine, names, assigned })
     }
 
-    /// Sends what may be sent, and has recorded what must be first.
-    pub(crate) fn drain(&mut self, now: Instant, log: &mut Log) -> Result<(), ServerError> {
+    /// Sends what is to be sent, after it is noted.
+    pub(crate) fn drain(&mut self, log: &mut Log) {
         while let Some(event) = self.machine.poll_event() {
-            log.orchestrator(&event);
-            let Event::Assigned { tid, to, receivers } = event else { continue };
-            let Some(recorder) = &self.recorder else { continue };
-            if self.unrecorded.len() >= MAX_UNRECORDED {
-                self.machine.withdraw(now, tid);
-                continue;
+            log.orchestrator(&event, &self.names);
+            if let (Some(assigned), Event::Assigned { tid, to, receivers }) =
+                (&self.assigned, event)
+            {
+                assigned.add(tid, to, wall(), receivers);
             }
-            self.unrecorded.insert(tid, None);
-            let receivers = receivers.iter().filter_map(|&i| self.names.get(usize::from(i)));
-            let info = TransactionInfo {
-                client: to.to_string(),
-                begun: wall(),
-                receivers: receivers.cloned().collect(),
-            };
-            recorder.send((tid, info))?;
         }
         while let Some(transmit) = self.machine.poll_transmit() {
-            match self.unrecorded.get_mut(&transmit.tid) {
-                Some(place) => *place = Some(transmit),
-                None => self.send(&transmit),
-            }
+            self.port.send(transmit.to, |out| out.extend_from_slice(&transmit.datagram));
+        }
+        while let Some(probe) = self.machine.poll_probe() {
+            self.port.send(probe.to, |out| out.extend_from_slice(&probe.datagram));
         }
         self.port.flush();
-        Ok(())
-    }
-
-    /// A transaction is on record, or could not be recorded.
-    pub(crate) fn begun(
-        &mut self,
-        now: Instant,
-        tid: TransactionId,
-        result: Result<(), StoreError>,
-        log: &mut Log,
-    ) {
-        let waiting = self.unrecorded.remove(&tid).flatten();
-        if let Err(error) = result {
-            log.unrecorded(tid, error);
-            self.machine.withdraw(now, tid);
-        } else if let Some(transmit) = waiting {
-            self.send(&transmit);
-        }
-    }
-
-    fn send(&mut self, transmit: &Transmit) {
-        self.port.send(transmit.to, |out| out.extend_from_slice(&transmit.datagram));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Receivers alone, and their part of a server that is more: take chunks, keep them in a store,
 //! acknowledge them.
 
+use crate::assignments::Assignments;
 use crate::config::ReceiverConfig;
 use crate::engine::Engine;
 use crate::error::{ConfigError, ServerError};
@@ -46,7 +47,7 @@ pub async fn run(
     stats: StatsSender,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServerError> {
-    let side = ReceiverSide::start(sockets, store, config, &[]).await?;
+    let side = ReceiverSide::start(sockets, store, config, Arc::default(), &[]).await?;
     Engine::new(None, Some(side), stats).run(shutdown).await
 }
 
@@ -62,8 +63,6 @@ pub(crate) struct ReceiverSide {
     pub(crate) others: Vec<Other>,
     /// Transactions that the store holds open from before.
     open: Vec<TransactionId>,
-    /// Whether transactions must be announced to the machine.
-    pub(crate) registered_only: bool,
     batch: Batch,
     /// The other batch, unless the writer has it.
     spare: Option<Batch>,
@@ -92,11 +91,13 @@ struct Parts {
 }
 
 impl ReceiverSide {
-    /// Starts the threads and asks the store what it holds. `own` are more addresses of this process.
+    /// Starts the threads and asks the store what it holds. `assigned` is what an orchestrator in this
+    /// process notes; `own` are more addresses of this process.
     pub(crate) async fn start(
         sockets: Vec<UdpSocket>,
         store: Arc<dyn Store>,
         config: ReceiverConfig,
+        assigned: Arc<Assignments>,
         own: &[SocketAddr],
     ) -> Result<Self, ServerError> {
         config.check(sockets.len())?;
@@ -105,6 +106,7 @@ impl ReceiverSide {
             let caps = spec.entry().caps;
             caps.seal || caps.record
         });
+        rules.probed = receivers.iter().map(|spec| spec.entry().caps).collect();
         let bound = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         rules.own.extend(own.iter().copied().chain(bound));
         rules.transactions = part(rules.transactions, shards);
@@ -113,7 +115,7 @@ impl ReceiverSide {
             address: spec.addr().to_string(),
             name: spec.name().to_owned(),
         });
-        let mut keeper = keeper::spawn(store.clone(), keep, true)?;
+        let mut keeper = keeper::spawn(store.clone(), assigned.clone(), keep, true)?;
         keeper.send(keeper::Command::Open(names.collect()))?;
         let keeper::Reply::Opened(opened) = keeper.reply().await? else {
             return Err(ServerError::Thread("mdalp-keeper"));
@@ -124,9 +126,9 @@ impl ReceiverSide {
         })?;
         let mut keepers = vec![keeper];
         for _ in 1..shards {
-            keepers.push(keeper::spawn(store.clone(), keep, false)?);
+            keepers.push(keeper::spawn(store.clone(), assigned.clone(), keep, false)?);
         }
-        let writers = writer::spawn(store, ids, shards)?;
+        let writers = writer::spawn(store, ids, assigned, shards)?;
         let mut all = Vec::new();
         let each = shared(sockets, shards)?.into_iter().zip(Team::of(shards));
         for ((sockets, team), (writer, keeper)) in each.zip(writers.into_iter().zip(keepers)) {
@@ -164,7 +166,6 @@ impl ReceiverSide {
         let port = |socket| Port::new(socket, "receiver", observer.clone());
         Ok(Self {
             ports: sockets.into_iter().map(port).collect::<Result<_, _>>()?,
-            registered_only: rules.registered_only,
             machine: Receiver::new(rules),
             writer,
             keeper,
@@ -186,9 +187,6 @@ impl ReceiverSide {
     pub(crate) fn adopt(&mut self, now: Instant) -> Result<(), ServerError> {
         for tid in self.open.drain(..) {
             self.machine.adopt(now, tid);
-            if self.registered_only {
-                self.machine.register(tid);
-            }
         }
         if self.team.is_first() { self.keeper.send(keeper::Command::Sweep) } else { Ok(()) }
     }
@@ -209,7 +207,6 @@ impl ReceiverSide {
                 }
                 match self.ports[index].receive(inbox)? {
                     Input::Datagrams => {
-                        self.hear_announced();
                         for (from, datagram) in inbox.datagrams() {
                             count += 1;
                             if !self.team.passes_on(local, from, datagram) {
@@ -226,17 +223,8 @@ impl ReceiverSide {
         self.submit()
     }
 
-    /// A transaction is announced before its assignment leaves: so it is known before its chunks are
-    /// judged.
-    fn hear_announced(&mut self) {
-        while let Some(tid) = self.team.announced() {
-            self.machine.register(tid);
-        }
-    }
-
     /// Takes what another shard got.
     pub(crate) fn unpack(&mut self, now: Instant, parcel: &Parcel) -> Result<(), ServerError> {
-        self.hear_announced();
         for (local, from, datagram) in parcel.datagrams() {
             self.datagram(now, local, from, datagram);
         }
@@ -320,6 +308,11 @@ impl ReceiverSide {
         while let Some(reply) = self.machine.poll_seal_reply() {
             if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
                 port.send(reply.to, |out| reply.encode(out));
+            }
+        }
+        while let Some(reply) = self.machine.poll_probe_reply() {
+            if let Some(port) = self.ports.get_mut(usize::from(reply.local.0)) {
+                port.send(reply.to, |out| out.extend_from_slice(&reply.datagram));
             }
         }
         self.ports.iter_mut().for_each(Port::flush);

@@ -1,9 +1,10 @@
 //! The whole server side in one process: an orchestrator and its receivers, one store.
 
+use crate::assignments::Assignments;
 use crate::config::ServeConfig;
 use crate::engine::Engine;
 use crate::error::ServerError;
-use crate::orchestrator::OrchestratorSide;
+use crate::orchestrator::{OrchestratorSide, names};
 use crate::port::Port;
 use crate::receiver::ReceiverSide;
 use crate::stats::{StatsSender, Summary};
@@ -26,8 +27,10 @@ pub async fn run(
 ) -> Result<Summary, ServerError> {
     let ServeConfig { orchestrator: mut rules, receivers: config } = config;
     let port = Port::new(socket, "orchestrator", config.observer.clone())?;
-    let receivers = ReceiverSide::start(receivers, store.clone(), config, &[port.addr()]).await?;
+    let assigned = Arc::new(Assignments::of(names(&rules)));
+    let own = [port.addr()];
+    let receivers = ReceiverSide::start(receivers, store, config, assigned.clone(), &own).await?;
     rules.own.extend(receivers.ports.iter().map(Port::addr));
-    let orchestrator = OrchestratorSide::new(port, rules, Some(store))?;
+    let orchestrator = OrchestratorSide::new(port, rules, Some(assigned))?;
     Engine::new(Some(orchestrator), Some(receivers), stats).run(shutdown).await
 }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::Poll;
-use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{oneshot, watch};
 
 /// What stands before the id in a chunk and in a seal; the type's digit in between may be any.
@@ -74,7 +74,6 @@ pub(crate) enum News {
 
 #[derive(Clone, Debug)]
 struct Peer {
-    announced: UnboundedSender<TransactionId>,
     parcels: Sender<Parcel>,
 }
 
@@ -83,9 +82,6 @@ struct Peer {
 pub(crate) struct Team {
     me: usize,
     peers: Vec<Peer>,
-    /// Transactions that the first shard's orchestrator announces to this one. As many as it has
-    /// recorded, each with a flush.
-    announced: UnboundedReceiver<TransactionId>,
     parcels: Receiver<Parcel>,
     packing: Vec<Parcel>,
     /// To the first shard …
@@ -105,15 +101,13 @@ impl Team {
         let mut letters = Some(letters);
         let (mut peers, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..shards {
-            let (announced, announced_end) = mpsc::unbounded_channel();
             let (parcels, parcels_end) = mpsc::channel(PARCELS);
-            peers.push(Peer { announced, parcels });
-            ends.push((announced_end, parcels_end));
+            peers.push(Peer { parcels });
+            ends.push(parcels_end);
         }
-        let team = |(me, (announced, parcels))| Self {
+        let team = |(me, parcels)| Self {
             me,
             peers: peers.clone(),
-            announced,
             parcels,
             packing: (0..shards).map(|_| Parcel::default()).collect(),
             first: first.clone(),
@@ -203,17 +197,6 @@ impl Team {
         if let Some(letters) = &mut self.letters {
             letters.close();
         }
-    }
-
-    /// Tells the owner of a transaction that it is announced.
-    pub(crate) fn announce(&self, tid: TransactionId) {
-        // It is ending if nobody listens.
-        let _ = self.peers[self.owner(tid.0 as u32)].announced.send(tid);
-    }
-
-    /// A transaction that was announced to this shard.
-    pub(crate) fn announced(&mut self) -> Option<TransactionId> {
-        self.announced.try_recv().ok()
     }
 
     /// What another shard sends next.

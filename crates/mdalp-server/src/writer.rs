@@ -1,15 +1,15 @@
-//! The threads that append chunks and record new transactions, so that the network never waits for
-//! the disk (F29).
+//! The thread that appends chunks, so that the network never waits for the disk (F29). It also records
+//! an assigned transaction, together with its first chunk.
 //!
 //! Batching is natural: while one batch is being flushed, the next one fills.
 
+use crate::assignments::Assignments;
 use crate::clock::wall;
 use crate::error::ServerError;
 use crate::helper::Helper;
 use crate::worker::Worker;
-use mdalp_proto::ids::TransactionId;
 use mdalp_proto::receiver::Append;
-use mdalp_store::{AppendResult, NewChunk, ReceiverId, Store, StoreError, TransactionInfo};
+use mdalp_store::{AppendResult, NewChunk, ReceiverId, Store};
 use std::sync::Arc;
 
 /// Chunks for one flush. Goes to the writer and comes back with the results; its buffers are used
@@ -58,10 +58,12 @@ impl Batch {
 pub(crate) type Writer = Worker<Batch, Batch>;
 
 /// One thread for `users`, whose batches share a write and a flush when they wait at the same time.
-/// `ids` are the store's names of the receivers, by their number here.
+/// `ids` are the store's names of the receivers, by their number here; what is assigned is recorded with
+/// its first chunk.
 pub(crate) fn spawn(
     store: Arc<dyn Store>,
     ids: Vec<ReceiverId>,
+    assigned: Arc<Assignments>,
     users: usize,
 ) -> Result<Vec<Writer>, ServerError> {
     let helper = helper(Arc::clone(&store))?;
@@ -73,7 +75,8 @@ pub(crate) fn spawn(
         for (_, batch) in &*batches {
             chunks.extend(batch.chunks(&ids));
         }
-        store.append(wall(), &chunks, &mut results);
+        let begun = assigned.begun_by(chunks.chunk_by(|a, b| a.tid == b.tid).map(|run| run[0].tid));
+        store.append_with(wall(), &begun, &chunks, &mut results);
         let mut results = results.drain(..);
         done.extend(batches.drain(..).map(|(user, mut batch)| {
             batch.results.extend(results.by_ref().take(batch.appends.len()));
@@ -95,17 +98,4 @@ fn helper(store: Arc<dyn Store>) -> Result<Helper, ServerError> {
         }
         false
     })
-}
-
-/// A new transaction to record.
-pub(crate) type Begin = (TransactionId, TransactionInfo);
-/// Whether it is on record.
-pub(crate) type Begun = (TransactionId, Result<(), StoreError>);
-
-/// Records new transactions. A thread of its own, because each takes a flush: a flood of intents
-/// must not queue up before the chunks.
-pub(crate) type Recorder = Worker<Begin, Begun>;
-
-pub(crate) fn spawn_recorder(store: Arc<dyn Store>) -> Result<Recorder, ServerError> {
-    Worker::spawn("mdalp-recorder", move |(tid, info)| (tid, store.begin(tid, &info)))
 }

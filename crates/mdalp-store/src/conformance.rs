@@ -82,6 +82,7 @@ pub fn reclaim(store: &dyn Store) {
 /// At the first thing that is not as it must be.
 pub fn run<H: Harness>(harness: &mut H) {
     transactions(harness);
+    begun_with_the_first_chunk(harness);
     duplicates_and_conflicts(harness);
     out_of_order_with_a_gap(harness);
     nothing_comes_after_the_stated_end(harness);
@@ -116,6 +117,25 @@ fn transactions<H: Harness>(harness: &mut H) {
     assert_eq!(list.len(), 1);
     assert_eq!((list[0].tid, list[0].state, &list[0].info), (TID, State::Open, &Some(info)));
     assert_eq!((list[0].chunks, list[0].last_append), (0, None));
+}
+
+fn begun_with_the_first_chunk<H: Harness>(harness: &mut H) {
+    let store = harness.create();
+    let info =
+        TransactionInfo { client: "192.0.2.1:9".into(), begun: NOW, ..TransactionInfo::default() };
+    let (begun, batch) = ([(TID, info.clone())], [chunk(TID, 0, b"first"), chunk(TID, 1, b"next")]);
+    let mut results = Vec::new();
+    store.append_with(NOW, &begun, &batch, &mut results);
+    assert_eq!(results, [Ok(Appended::New), Ok(Appended::New)]);
+    let store = harness.restart(store);
+    assert_eq!(store.begin(TID, &info), Err(StoreError::AlreadyExists));
+    // What is on record stays.
+    let other = [(TID, TransactionInfo { client: "192.0.2.2:9".into(), ..info.clone() })];
+    store.append_with(NOW, &other, &[chunk(TID, 2, b"")], &mut results);
+    assert_eq!(results, [Ok(Appended::New)]);
+    let store = harness.restart(store);
+    let held = store.transaction(TID).expect("the store works").expect("begun");
+    assert_eq!((held.info, held.chunks), (Some(info), 3));
 }
 
 fn duplicates_and_conflicts<H: Harness>(harness: &mut H) {

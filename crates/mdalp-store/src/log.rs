@@ -295,8 +295,14 @@ impl<D: Disk> SegmentLog<D> {
 }
 
 impl<D: Disk> ChunkLog for SegmentLog<D> {
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
-        self.append_batch(now, batch, results);
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
+        self.append_batch(now, begun, batch, results);
     }
 
     fn needs_prepare(&self) -> bool {

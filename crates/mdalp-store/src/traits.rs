@@ -26,7 +26,20 @@ pub trait ChunkLog: Send + Sync {
     /// `Ok` means: durable at [`durability`](Self::durability) and part of the payload. Appending is
     /// idempotent by (TID, SEQ) as long as the transaction is not released, also within one batch.
     /// On `Err` no ack may leave. A transaction that nobody began is begun by its first chunk.
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>);
+    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+        self.append_with(now, &[], batch, results);
+    }
+
+    /// The same, but first records the transactions `begun`, with one flush for all. These records are
+    /// as durable as the chunks of `batch` once one of them is `Ok`; no more is promised of them. A
+    /// transaction that is on record already stays as it is.
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    );
 
     /// Whether [`prepare`](Self::prepare) has something to do.
     fn needs_prepare(&self) -> bool {

@@ -53,14 +53,50 @@ pub enum SendError {
         /// What the system says of it, if anything.
         system: String,
     },
-    /// The orchestrator's host says again and again that nobody listens there.
-    #[error(
-        "orchestrator {addr} is not there: its host refuses, so nothing listens on that UDP port; \
-         check address and port, or start it"
-    )]
-    NotThere {
+    /// The system says that nobody listens at the orchestrator's port.
+    #[error("orchestrator {addr}: nobody listens there; check address and port, or start it")]
+    NobodyThere {
         /// Whom was asked.
         addr: SocketAddr,
+    },
+    /// The time was over before this intent's turn came.
+    #[error(
+        "orchestrator {addr} is busy: after {seconds} s this send was still waiting, at place \
+         {position}; wait longer with --intent-timeout"
+    )]
+    StillWaiting {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// For how long.
+        seconds: f64,
+        /// The last place that it named.
+        position: u64,
+    },
+    /// No assignment was proven to be the orchestrator's.
+    #[error(
+        "orchestrator {addr}: within {seconds} s no assignment echoed this client's nonce, so those \
+         that came may be forged{advice}"
+    )]
+    NotEchoed {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// For how long.
+        seconds: f64,
+        /// What to do.
+        advice: String,
+    },
+    /// Two assignments, none of which is proven to be the orchestrator's.
+    #[error(
+        "orchestrator {addr}: two different assignments for one intent, {first} and {second}; one \
+         may be forged, and nothing was sent; send again, or without --require-verified"
+    )]
+    Conflict {
+        /// Whom was asked.
+        addr: SocketAddr,
+        /// The first one.
+        first: String,
+        /// The second one.
+        second: String,
     },
     /// The orchestrator's answer cannot be understood.
     #[error("orchestrator {addr} answered, but not with an assignment: {why}")]
@@ -177,12 +213,15 @@ impl SendError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Usage(_) | Self::Resume { .. } => Reason::Usage,
-            Self::Resolve { .. } | Self::NoAnswer { .. } | Self::NotThere { .. } => {
-                Reason::NoOrchestrator
-            }
+            Self::Resolve { .. }
+            | Self::NoAnswer { .. }
+            | Self::NobodyThere { .. }
+            | Self::StillWaiting { .. } => Reason::NoOrchestrator,
             Self::NotUnderstood { .. } => Reason::NotUnderstood,
             Self::NoReceivers { .. } => Reason::NoReceiver,
-            Self::AllRefused { .. } => Reason::Security,
+            Self::AllRefused { .. } | Self::NotEchoed { .. } | Self::Conflict { .. } => {
+                Reason::Security
+            }
             Self::NoProgress { acked: 0, .. } | Self::Deadline { .. } => Reason::Deadline,
             Self::NoProgress { .. } => Reason::Partial,
             Self::Mismatch { .. } | Self::Unverified { .. } => Reason::Verification,

@@ -61,6 +61,11 @@ pub enum Kind {
         /// The version of this program.
         version: &'static str,
     },
+    /// The orchestrator lets this send wait.
+    Queued {
+        /// Its place, from 1.
+        position: u64,
+    },
     /// The orchestrator assigned receivers.
     Receivers {
         /// The transaction.

@@ -19,6 +19,7 @@ mod clock;
 mod error;
 pub mod event;
 mod journal;
+mod known;
 mod offload;
 mod options;
 mod payload;

@@ -32,8 +32,12 @@ pub struct Options {
     pub window: u16,
     /// Whether a public orchestrator may list receivers on private networks. Default false.
     pub allow_private: bool,
-    /// How long to ask for an assignment, and how many receivers it may have.
+    /// How long to ask for an assignment, how many receivers it may have, and whether it must echo the
+    /// intent's nonce. The nonce is drawn anew for each intent where [`Options::extensions`] are used.
     pub intent: IntentConfig,
+    /// The file of orchestrators that are known to echo nonces: those are believed only with an echo
+    /// and others are added when they echo. Default: none, nothing is remembered.
+    pub orchestrators: Option<PathBuf>,
     /// How patient the transfer is. Its deadline is set from [`Options::deadline`].
     pub transfer: TransferConfig,
     /// The whole transfer, from the assignment on, must be done within this time. Default: none.
@@ -65,6 +69,7 @@ impl Default for Options {
             window: mdalp_proto::wire::caps::MAX_WINDOW,
             allow_private: false,
             intent: IntentConfig::default(),
+            orchestrators: None,
             transfer: TransferConfig::default(),
             deadline: None,
             require_verified: false,

@@ -44,6 +44,7 @@ impl Log {
             Kind::ReceiverState { state: "suspect", address } => {
                 vec![format!("{} does not answer", self.who(address))]
             }
+            Kind::Queued { position } => vec![queued(*position)],
             Kind::Fallback { chunk_bytes } => vec![fallback(*chunk_bytes)],
             Kind::Resume { tid, bytes, total_bytes } => vec![resume(*tid, *bytes, *total_bytes)],
             Kind::Warning { text } => vec![text.clone()],
@@ -160,6 +161,7 @@ impl Log {
                     text::count(*bytes, "byte")
                 )
             }
+            Kind::Queued { position } => queued(*position),
             Kind::Fallback { chunk_bytes } => fallback(*chunk_bytes),
             Kind::Resume { tid, bytes, total_bytes } => resume(*tid, *bytes, *total_bytes),
             Kind::Warning { text } => text.clone(),
@@ -204,6 +206,10 @@ fn predicted(predicted: &Predicted) -> String {
         Some(seconds) => format!("{} would take {}", predicted.policy, text::seconds(seconds)),
         None => format!("{}: no latency is known to predict from", predicted.policy),
     }
+}
+
+fn queued(position: u64) -> String {
+    format!("the orchestrator is busy: waiting for an assignment, at place {position}")
 }
 
 fn fallback(chunk_bytes: u16) -> String {

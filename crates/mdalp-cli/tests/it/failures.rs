@@ -45,8 +45,9 @@ fn t24_an_orchestrator_that_is_not_there_is_named_at_once_and_not_waited_for_to_
     assert_eq!(waiting["addresses"][0], format!("{}:4650", net.ip(1)));
     let (status, events, stderr) = client.finish();
     assert_eq!(status.code(), Some(3));
+    assert_eq!(events.last().unwrap()["reason"], "no_orchestrator");
     assert!(events.last().unwrap()["t_ns"].as_u64().unwrap() < 20_000_000_000);
-    assert!(stderr.contains("nothing listens on that UDP port"), "{stderr}");
+    assert!(stderr.contains("nobody listens there"), "{stderr}");
 }
 
 #[test]
@@ -80,6 +81,57 @@ fn t29_an_address_of_no_host_is_a_usage_error() {
         let (_, stderr) = fails_with(&mut mdalp(&["-a", addr, "-f", &file]), 2);
         assert!(stderr.contains("no single host has this address"), "{stderr}");
     }
+}
+
+#[test]
+fn t2_an_orchestrator_that_echoed_before_is_believed_only_with_an_echo() {
+    let net = Net::new();
+    net.assigning_orchestrator(1);
+    let file = net.file("payload", b"x");
+    let home = net.path("home");
+    std::fs::create_dir(&home).unwrap();
+    let known = home.join("orchestrators");
+    std::fs::write(&known, format!("192.0.2.1:4650\n{}:4650\n", net.ip(1))).unwrap();
+    let mut client = net.client(&file, &["--intent-timeout", "0.5"]);
+    let (end, stderr) = fails_with(client.env("MDALP_HOME", &home), 11);
+    assert_eq!((&end["reason"], &end["tid"]), (&"security".into(), &Value::Null));
+    assert!(stderr.contains(&format!("out of {}", known.display())), "{stderr}");
+
+    let (_, stderr) =
+        fails_with(&mut net.client(&file, &["--intent-timeout", "0.5", "--require-echo"]), 11);
+    assert!(stderr.contains("no assignment echoed this client's nonce"), "{stderr}");
+}
+
+#[test]
+fn t2_two_different_assignments_are_named_and_exit_code_11_where_all_must_be_verified() {
+    let net = Net::new();
+    let list = |tid: u64, host| {
+        let ip = net.ip(host);
+        format!("Type:1;TID:{tid};DATA:[{{'ip_address': '{ip}', 'name': 'R'}}]").into_bytes()
+    };
+    net.fake_orchestrator([list(7, 2), list(66, 3)]);
+    net.fake_receiver(2, 100);
+    let file = net.file("payload", b"x");
+    let both =
+        format!("transaction 7 at {}:4650, and transaction 66 at {}:4650", net.ip(2), net.ip(3));
+    let output = run(&mut net.client(&file, &[]));
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && stderr.contains(&both), "{stderr}");
+    let (end, stderr) = fails_with(&mut net.client(&file, &["--require-verified"]), 11);
+    assert_eq!((&end["reason"], &end["bytes"]), (&"security".into(), &0.into()));
+    assert!(stderr.contains(&both), "{stderr}");
+}
+
+#[test]
+fn a_broken_file_of_orchestrators_is_a_warning_and_is_not_used() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let file = net.file("payload", b"x");
+    std::fs::write(net.path("orchestrators"), "no address\n").unwrap();
+    let output = run(net.client(&file, &[]).env("MDALP_HOME", net.dir.path()));
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("orchestrators: line 1 is no address and port; not used"), "{stderr}");
 }
 
 #[test]

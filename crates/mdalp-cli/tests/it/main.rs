@@ -12,6 +12,7 @@ mod interop;
 mod lab;
 mod netns;
 mod output;
+mod probes;
 mod proof;
 mod restart;
 mod separate;

@@ -20,7 +20,6 @@ impl Separate {
     fn start() -> Self {
         let net = Net::new();
         let mut args = strings(&["orchestrator", "--listen", &net.ip(1)]);
-        args.extend(strings(&["--caps", "crc record window=32 chunk=1200"]));
         for host in 2..5 {
             args.extend(["--receiver".to_owned(), format!("R{host}={}", net.ip(host))]);
         }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use tempfile::TempDir;
 
@@ -105,13 +106,14 @@ impl Net {
         std::fs::read(output).unwrap()
     }
 
-    /// An orchestrator that answers each datagram with `reply`, if there is one.
-    pub(crate) fn fake_orchestrator(&self, reply: Option<Vec<u8>>) {
+    /// An orchestrator that answers each datagram with all of `replies`.
+    pub(crate) fn fake_orchestrator(&self, replies: impl IntoIterator<Item = Vec<u8>>) {
+        let replies: Vec<_> = replies.into_iter().collect();
         let socket = UdpSocket::bind((self.ip(1), 4650)).unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-                if let Some(reply) = &reply {
+                for reply in &replies {
                     socket.send_to(reply, from).unwrap();
                 }
             }
@@ -156,6 +158,8 @@ fn acknowledge(socket: &UdpSocket, from: SocketAddr, datagram: &[u8], stop_at: u
 /// A server process; killed when dropped.
 pub(crate) struct Server {
     child: Child,
+    /// What it says on standard error.
+    said: mpsc::Receiver<String>,
 }
 
 impl Server {
@@ -171,18 +175,29 @@ impl Server {
 
     /// Runs `command`, and returns when it says `last`.
     pub(crate) fn listening(command: &mut Command, last: &str) -> Self {
-        let mut server = Self { child: command.stderr(Stdio::piped()).spawn().unwrap() };
-        let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, said) = mpsc::channel();
+        thread::spawn(move || {
+            // Read to the end even if nobody listens: a full pipe would stop the server.
+            lines.map_while(Result::ok).for_each(|line| drop(tell.send(line)));
+        });
+        let server = Self { child, said };
+        server.wait_for(|line| line.starts_with(last));
+        server
+    }
+
+    /// Reads what it says up to the first line that `is` holds for.
+    pub(crate) fn wait_for(&self, is: impl Fn(&str) -> bool) {
         let mut said = String::new();
-        while let Some(Ok(line)) = lines.next() {
+        for line in &self.said {
+            if is(&line) {
+                return;
+            }
             said += &line;
             said.push('\n');
-            if line.starts_with(last) {
-                thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-                return server;
-            }
         }
-        panic!("the server did not start: {said}");
+        panic!("the server has ended: {said}");
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -220,6 +235,10 @@ pub(crate) fn send_signal(child: &Child, signal: Signal) {
 pub(crate) fn mdalp(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mdalp"));
     command.args(args).env("MDALP_PROBE", "none").stdin(Stdio::null());
+    // What whoever runs the tests has learned of orchestrators is theirs.
+    ["MDALP_HOME", "XDG_STATE_HOME", "HOME"].into_iter().for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

@@ -1,87 +1,24 @@
-//! Asking the orchestrator for a transaction: the client's side of Types 0 and 1.
+//! Asking the orchestrator for a transaction: the client's side of Types 0, 1 and 6.
 //!
-//! Sends intents with backoff until the one assignment comes that counts: the first readable one
-//! from the orchestrator's own address. Does not resolve names, judge the receivers' addresses or
-//! draw random numbers.
+//! Sends intents with backoff until the one assignment comes that counts. An assignment that echoes the
+//! intent's nonce counts at once: whoever sent it has read the intent. One without an echo counts
+//! only while the orchestrator is not known to echo, and after a short time in which an echo wins. Does
+//! not resolve names, judge the receivers' addresses, remember orchestrators or draw random numbers.
 
-use crate::ids::{OrchestratorAddr, TransactionId};
+mod types;
+
+pub use types::{Assignment, IntentConfig, IntentCounters, IntentError, Notice};
+
+use crate::ids::{Nonce, OrchestratorAddr};
 use crate::time::Instant;
-use crate::wire::list::{Entry, ListError, MAX_ENTRIES, parse_up_to};
-use crate::wire::{Message, decode, encode_intent};
+use crate::wire::list::{ListError, parse_up_to};
+use crate::wire::{Message, decode, encode_intent, encode_nonced_intent};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long to ask, and how often.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IntentConfig {
-    /// When to give up. Default 120 s: queues are long, and the original waits this long.
-    pub timeout: Duration,
-    /// The first interval between two intents; the next are twice as long. Default 1 s.
-    pub first_interval: Duration,
-    /// No interval is longer. Default 30 s.
-    pub max_interval: Duration,
-    /// Bytes to which every second intent is padded, so that an orchestrator sees that the answer
-    /// is not much larger than the question; 0 never pads. Default 400. Every second only, because
-    /// a strict classic orchestrator may know no intent but `Type:0;`.
-    pub padding: usize,
-    /// Chance, as a number: each interval is stretched by 0 to 25 % drawn from it, so that clients
-    /// that start together do not ask together. Default 0, which is a draw like any other.
-    pub jitter_seed: u64,
-    /// The most receivers that a list may name. Default [`MAX_ENTRIES`], and at most
-    /// [`MOST_ENTRIES`](crate::wire::list::MOST_ENTRIES).
-    pub max_receivers: usize,
-}
-
-impl Default for IntentConfig {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(120),
-            first_interval: Duration::from_secs(1),
-            max_interval: Duration::from_secs(30),
-            padding: 400,
-            jitter_seed: 0,
-            max_receivers: MAX_ENTRIES,
-        }
-    }
-}
-
-/// The orchestrator's answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Assignment {
-    /// The transaction.
-    pub tid: TransactionId,
-    /// The receivers in the orchestrator's order; never empty. Their addresses are not judged yet.
-    pub receivers: Vec<Entry>,
-}
-
-/// Why there is no assignment.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IntentError {
-    /// Nothing came from the orchestrator's address.
-    #[error("no answer from the orchestrator")]
-    NoAnswer,
-    /// Something came from it, but no assignment.
-    #[error("the orchestrator's answer could not be understood: {0}")]
-    NotUnderstood(String),
-    /// What came from it may be an assignment, but of more than [`IntentConfig::max_receivers`].
-    #[error("the orchestrator's answer could not be understood: {0}")]
-    TooManyReceivers(ListError),
-    /// An assignment without receivers.
-    #[error("the orchestrator has no receivers")]
-    NoReceivers,
-}
-
-/// What was received and did not count.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct IntentCounters {
-    /// Intents sent.
-    pub intents: u64,
-    /// Datagrams from other addresses than the orchestrator's (H29).
-    pub strangers: u64,
-    /// Datagrams from the orchestrator that are no readable assignment.
-    pub unreadable: u64,
-}
+/// So many intents that found nobody at the orchestrator's port are enough.
+const REFUSALS: u32 = 3;
 
 /// The machine: asks until there is a result.
 #[derive(Debug)]
@@ -94,13 +31,28 @@ pub struct Intent {
     to_send: bool,
     problem: Option<IntentError>,
     state: State,
+    /// Whether an echo or a Type 6 came: then this orchestrator echoes always.
+    echoes: bool,
+    /// The first assignment without an echo, and when it counts.
+    held: Option<(Found, Instant)>,
+    /// Intents in a row that found nobody, and whether the last one did.
+    refusals: u32,
+    refused: bool,
+    /// The last place in the queue that it said.
+    position: Option<u64>,
+    /// Whether a conflict was said: a flood of forged lists is one.
+    conflict: bool,
+    notices: VecDeque<Notice>,
     counters: IntentCounters,
 }
+
+/// An assignment, or an empty one.
+type Found = Result<Assignment, IntentError>;
 
 #[derive(Debug)]
 enum State {
     Asking,
-    Finished(Result<Assignment, IntentError>),
+    Finished(Found),
     /// The result was handed out; whatever still arrives is late.
     Over,
 }
@@ -117,14 +69,21 @@ impl Intent {
             to_send: false,
             problem: None,
             state: State::Asking,
+            echoes: config.nonce.is_some() && config.require_echo,
+            held: None,
+            refusals: 0,
+            refused: false,
+            position: None,
+            conflict: false,
+            notices: VecDeque::new(),
             counters: IntentCounters::default(),
         };
         intent.handle_timeout(now);
         intent
     }
 
-    /// Takes a datagram. Anything but a readable assignment from the orchestrator changes nothing.
-    pub fn handle_datagram(&mut self, _now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// Takes a datagram. Anything but a message from the orchestrator changes nothing.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         if !self.is_asking() {
             return;
         }
@@ -132,22 +91,22 @@ impl Intent {
             self.counters.strangers += 1;
             return;
         }
+        (self.refusals, self.refused) = (0, false);
         let most = self.config.max_receivers;
         let problem = match decode(datagram) {
-            Ok(Message::Assignment { tid, list, .. }) => match parse_up_to(most, list) {
-                Ok(receivers) if receivers.is_empty() => {
-                    self.finish(Err(IntentError::NoReceivers));
-                    return;
-                }
-                Ok(receivers) => {
-                    self.finish(Ok(Assignment { tid, receivers }));
-                    return;
-                }
+            Ok(Message::Assignment { tid, nonce, list }) => match parse_up_to(most, list) {
+                Ok(receivers) => return self.found(now, nonce, Assignment { tid, receivers }),
                 Err(error @ (ListError::TooLong { .. } | ListError::TooMany(_))) => {
                     IntentError::TooManyReceivers(error)
                 }
                 Err(error) => IntentError::NotUnderstood(format!("receiver list: {error}")),
             },
+            Ok(Message::Queued { nonce, position }) if self.config.nonce == Some(nonce) => {
+                self.echo_seen();
+                self.position = Some(position);
+                self.notices.push_back(Notice::Queued { position });
+                return;
+            }
             Ok(_) => IntentError::NotUnderstood("not an assignment".to_owned()),
             Err(error) => IntentError::NotUnderstood(error.to_string()),
         };
@@ -155,13 +114,88 @@ impl Intent {
         self.problem = Some(problem);
     }
 
-    /// Sends what is due, or gives up. Early calls do nothing.
+    /// Judges a list by its echo.
+    fn found(&mut self, now: Instant, nonce: Option<Nonce>, assignment: Assignment) {
+        let found = if assignment.receivers.is_empty() {
+            Err(IntentError::NoReceivers)
+        } else {
+            Ok(assignment)
+        };
+        if self.config.nonce.is_none() {
+            return self.finish(found);
+        }
+        if nonce == self.config.nonce {
+            if let (Some((Ok(held), _)), Ok(echoed)) = (self.held.take(), &found)
+                && held != *echoed
+            {
+                let second = echoed.clone();
+                self.conflict(Notice::Conflict { first: held, second, echoed: true });
+            }
+            self.counters.echoed = true;
+            return self.finish(found);
+        }
+        if nonce.is_some() || self.echoes {
+            self.counters.unechoed += 1;
+            self.problem = Some(IntentError::NotEchoed);
+            return;
+        }
+        match (&self.held, found) {
+            (None, found) => self.held = Some((found, now + self.config.grace)),
+            // Who names receivers has more to say than who names none.
+            (Some((Err(_), until)), found @ Ok(_)) => self.held = Some((found, *until)),
+            (Some((Ok(held), _)), Ok(second)) if *held != second => {
+                let first = held.clone();
+                self.conflict(Notice::Conflict { first, second, echoed: false });
+            }
+            _ => {}
+        }
+    }
+
+    fn conflict(&mut self, notice: Notice) {
+        if !std::mem::replace(&mut self.conflict, true) {
+            self.notices.push_back(notice);
+        }
+    }
+
+    /// From now on an assignment without an echo is not the orchestrator's.
+    fn echo_seen(&mut self) {
+        self.counters.echoed = true;
+        self.echoes = true;
+        if self.held.take().is_some() {
+            self.counters.unechoed += 1;
+            self.problem = Some(IntentError::NotEchoed);
+        }
+    }
+
+    /// Takes the system's word that nobody listens at `by`. After three intents in a row that found
+    /// nobody there, it is given up.
+    pub fn handle_unreachable(&mut self, by: SocketAddr) {
+        if !self.is_asking()
+            || by != self.orchestrator.0
+            || self.refused
+            || self.counters.intents == 0
+        {
+            return;
+        }
+        self.refused = true;
+        self.refusals += 1;
+        if self.refusals >= REFUSALS && self.held.is_none() {
+            self.finish(Err(IntentError::Refused));
+        }
+    }
+
+    /// Sends what is due, takes what was held long enough, or gives up. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         if !self.is_asking() {
             return;
         }
-        if now >= self.deadline {
-            let error = self.problem.take().unwrap_or(IntentError::NoAnswer);
+        if self.held.as_ref().is_some_and(|&(_, until)| until <= now || self.deadline <= now) {
+            if let Some((found, _)) = self.held.take() {
+                self.finish(found);
+            }
+        } else if now >= self.deadline {
+            let waits = self.position.map(|position| IntentError::StillWaiting { position });
+            let error = waits.or(self.problem.take()).unwrap_or(IntentError::NoAnswer);
             self.finish(Err(error));
         } else if now >= self.next_send {
             self.to_send = true;
@@ -170,7 +204,7 @@ impl Intent {
         }
     }
 
-    fn finish(&mut self, result: Result<Assignment, IntentError>) {
+    fn finish(&mut self, result: Found) {
         self.to_send = false;
         self.state = State::Finished(result);
     }
@@ -192,20 +226,40 @@ impl Intent {
         if !std::mem::take(&mut self.to_send) {
             return None;
         }
-        encode_intent(out);
+        self.refused = false;
         self.counters.intents += 1;
-        let padded = self.counters.intents.is_multiple_of(2);
-        if let (true, Some(pad)) = (padded, self.config.padding.checked_sub(out.len() + 5)) {
-            out.extend_from_slice(b"PAD:");
-            out.resize(out.len() + pad, b'0');
-            out.push(b';');
+        let second = self.counters.intents.is_multiple_of(2);
+        match self.config.nonce {
+            // A strict classic orchestrator knows no intent but the bare one, and gets it in turn.
+            Some(nonce) if self.echoes || !second => {
+                encode_nonced_intent(out, nonce, self.config.padding);
+            }
+            Some(_) => encode_intent(out),
+            None if second => {
+                let start = out.len();
+                encode_intent(out);
+                const AROUND: usize = b"PAD:;".len();
+                let len = out.len() - start;
+                if let Some(zeros) = self.config.padding.checked_sub(len + AROUND) {
+                    out.extend_from_slice(b"PAD:");
+                    out.resize(out.len() + zeros, b'0');
+                    out.push(b';');
+                }
+            }
+            None => encode_intent(out),
         }
         Some(self.orchestrator.0)
     }
 
     /// When to call [`Self::handle_timeout`] next; `None` once there is a result.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.is_asking().then(|| self.next_send.min(self.deadline))
+        let held = self.held.as_ref().map_or(Instant::NEVER, |&(_, until)| until);
+        self.is_asking().then(|| self.next_send.min(self.deadline).min(held))
+    }
+
+    /// What the user may want to know, in order. To be asked for before the result.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
     }
 
     /// The result, once.

@@ -35,6 +35,12 @@ pub struct Config {
     /// How many transactions are remembered at most. Default 16,384. Beyond it the oldest that
     /// nobody claimed is forgotten, which costs its client nothing but the repeat.
     pub live: usize,
+    /// Whether receivers are asked each second if they are there and what they speak. Default
+    /// no: receivers in the same process are there as long as the orchestrator is.
+    pub probe: bool,
+    /// Whether an operator has typed the receivers' capabilities: then a receiver is handed out
+    /// before it has ever answered, and never with more than what was typed. Default no.
+    pub typed: bool,
 }
 
 impl Config {
@@ -59,6 +65,8 @@ impl Config {
             queue_per_source: 8,
             queue_per_prefix: 64,
             live: 16_384,
+            probe: false,
+            typed: false,
         }
     }
 

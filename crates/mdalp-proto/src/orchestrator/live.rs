@@ -1,5 +1,6 @@
 //! Transactions that are open, ids that are in use, and when each lapses.
 
+use super::asker::Asker;
 use super::pool::Choice;
 use crate::ids::TransactionId;
 use crate::time::Instant;
@@ -14,7 +15,7 @@ const MAX_RECENT: usize = 65_536;
 
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
-    pub(super) client: SocketAddr,
+    pub(super) client: Asker,
     pub(super) choice: Choice,
     pub(super) assigned: Instant,
     /// Data has been seen by a receiver.
@@ -30,8 +31,8 @@ pub(super) struct Transaction {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     transactions: BTreeMap<TransactionId, Transaction>,
-    /// The newest unclaimed transaction of each client.
-    by_client: BTreeMap<SocketAddr, TransactionId>,
+    /// The newest unclaimed transaction of each asker.
+    by_client: BTreeMap<Asker, TransactionId>,
     unclaimed: BTreeMap<u64, TransactionId>,
     /// One for each transaction.
     checks: BTreeSet<(Instant, TransactionId)>,
@@ -50,9 +51,16 @@ impl Live {
     }
 
     /// The transaction that `client` was given and has not begun.
-    pub(super) fn unclaimed_of(&self, client: SocketAddr) -> Option<(TransactionId, &Transaction)> {
-        let tid = *self.by_client.get(&client)?;
+    pub(super) fn unclaimed_of(&self, client: &Asker) -> Option<(TransactionId, &Transaction)> {
+        let tid = *self.by_client.get(client)?;
         Some((tid, self.transactions.get(&tid)?))
+    }
+
+    /// When an intent with a nonce from `addr` was last given a transaction that is not begun yet.
+    pub(super) fn nonced_assigned(&self, addr: SocketAddr) -> Option<Instant> {
+        // More at one port are a flood, and looking at all of them would be what it is after.
+        let tids = self.by_client.range(Asker::nonced_of(addr)).map(|(_, tid)| tid).take(16);
+        tids.filter_map(|tid| Some(self.transactions.get(tid)?.assigned)).max()
     }
 
     pub(super) fn oldest_unclaimed(&self) -> Option<TransactionId> {
@@ -68,7 +76,7 @@ impl Live {
         &mut self,
         now: Instant,
         tid: TransactionId,
-        client: SocketAddr,
+        client: Asker,
         choice: Choice,
         lapses: Instant,
     ) {
@@ -113,23 +121,17 @@ impl Live {
 
     /// Forgets a transaction, but for its id.
     pub(super) fn remove(&mut self, now: Instant, tid: TransactionId) -> Option<Transaction> {
-        let transaction = self.withdraw(tid)?;
-        if self.recent_order.len() >= MAX_RECENT {
-            self.forget_oldest_id();
-        }
-        self.recent.insert(tid);
-        self.recent_order.push_back((now + RETENTION, tid));
-        Some(transaction)
-    }
-
-    /// Forgets a transaction that never was.
-    pub(super) fn withdraw(&mut self, tid: TransactionId) -> Option<Transaction> {
         let transaction = self.transactions.remove(&tid)?;
         self.unclaimed.remove(&transaction.serial);
         self.checks.remove(&(transaction.check, tid));
         if self.by_client.get(&transaction.client) == Some(&tid) {
             self.by_client.remove(&transaction.client);
         }
+        if self.recent_order.len() >= MAX_RECENT {
+            self.forget_oldest_id();
+        }
+        self.recent.insert(tid);
+        self.recent_order.push_back((now + RETENTION, tid));
         Some(transaction)
     }
 

@@ -8,19 +8,25 @@
 //! across restarts. A shell that also runs receivers says which transactions are claimed, active and
 //! ended; without it they lapse.
 
+mod asker;
 mod config;
+mod health;
 mod limits;
 mod live;
 mod pool;
 mod queue;
+mod types;
 
 pub use config::Config;
+pub use health::Probe;
+pub use types::{Counters, Event, Transmit};
 
-use crate::counters::counters;
-use crate::ids::TransactionId;
+use crate::ids::{Nonce, TransactionId};
 use crate::source::{Prefix, is_answerable, is_local, without_flow};
 use crate::time::Instant;
-use crate::wire::{DecodeError, Message, decode};
+use crate::wire::{DecodeError, Message, decode, encode_queued};
+use asker::Asker;
+use health::Health;
 use limits::ReplyLimits;
 use live::Live;
 use pool::Pool;
@@ -33,100 +39,21 @@ use std::time::Duration;
 const UNCLAIMED: Duration = Duration::from_secs(120);
 /// The queue is not searched more often than this: a bound on the work that a flood can cause.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
+/// An intent without a nonce is not taken for another client's so long after one with a nonce from the
+/// same address: clients that do not know their orchestrator yet send both.
+const BESIDE_NONCED: Duration = Duration::from_secs(10);
 /// An answer up to this many times as long as the question needs no limit (RFC 9000 §8.1).
 const AMPLIFICATION: usize = 3;
 
 /// Where random numbers come from.
 pub type Random = Box<dyn FnMut() -> u64 + Send>;
 
-/// A datagram to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// To the client that sent the intent.
-    pub to: SocketAddr,
-    /// The transaction it assigns: a shell may have to record it first.
-    pub tid: TransactionId,
-    /// The Type 1.
-    pub datagram: Vec<u8>,
-}
-
-/// What happened, for logs and for the shell's own records.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// An intent waits.
-    Queued {
-        /// The client.
-        from: SocketAddr,
-        /// Its place, from 1.
-        position: usize,
-    },
-    /// A transaction was opened. The datagram that says so is given out after this.
-    Assigned {
-        /// The transaction.
-        tid: TransactionId,
-        /// The client.
-        to: SocketAddr,
-        /// The receivers, as indices of [`Config::receivers`].
-        receivers: Box<[u16]>,
-    },
-    /// An intent waited for longer than [`Config::patience`].
-    IntentExpired {
-        /// The client.
-        from: SocketAddr,
-    },
-    /// A transaction was not heard of for its time, and no longer counts as open.
-    Expired {
-        /// The transaction.
-        tid: TransactionId,
-        /// Whether a receiver ever saw data of it.
-        claimed: bool,
-    },
-}
-
-counters! {
-    /// What an orchestrator has done and dropped, and why.
-    pub struct Counters {
-        /// Intents read, repeated ones too.
-        intents,
-        /// Transactions opened.
-        assigned,
-        /// Intents from a client that waits already.
-        repeated_waiting,
-        /// Assignments said again.
-        repeated_answers,
-        /// Repeats not answered because of the limits on answers to strangers.
-        drop_repeat_limited,
-        /// Intents dropped because the queue was full.
-        drop_queue_full,
-        /// Intents dropped because too many of the same address wait.
-        drop_source_quota,
-        /// Intents dropped because too many of the same prefix wait.
-        drop_prefix_quota,
-        /// Intents that waited too long.
-        expired_intents,
-        /// Transactions that lapsed unclaimed.
-        expired_unclaimed,
-        /// Transactions that lapsed after data was seen.
-        expired_claimed,
-        /// Unclaimed transactions forgotten to make room.
-        evicted,
-        /// Datagrams from addresses that cannot be answered.
-        drop_bad_source,
-        /// Datagrams that do not begin with `Type:`.
-        drop_not_mdalp,
-        /// Datagrams that cannot be read.
-        drop_malformed,
-        /// Messages that are not for an orchestrator.
-        drop_unexpected,
-    }
-}
-
 /// The machine. Its verbs are those of the whole crate, see [the front page](crate).
 pub struct Orchestrator {
     config: Config,
     random: Random,
     pool: Pool,
+    health: Health,
     longest_answer: usize,
     queue: Queue,
     live: Live,
@@ -140,6 +67,9 @@ pub struct Orchestrator {
     not_before: Instant,
     /// Not later than the first waiting intent expires.
     next_expiry: Instant,
+    /// How often the queue was searched.
+    #[cfg(test)]
+    searches: u64,
 }
 
 impl Orchestrator {
@@ -147,6 +77,7 @@ impl Orchestrator {
     pub fn new(config: Config, random: Random) -> Self {
         let pool = Pool::new(&config.receivers, config.hand_out);
         Self {
+            health: Health::new(&config.receivers, config.probe, config.typed),
             longest_answer: pool.longest_answer(),
             pool,
             config,
@@ -160,6 +91,8 @@ impl Orchestrator {
             next_search: Instant::NEVER,
             not_before: Instant::ZERO,
             next_expiry: Instant::NEVER,
+            #[cfg(test)]
+            searches: 0,
         }
     }
 
@@ -168,7 +101,14 @@ impl Orchestrator {
         let from = without_flow(from);
         let dropped = if is_answerable(from, &self.config.own) {
             match decode(bytes) {
-                Ok(Message::Intent { .. }) => return self.intent(now, from, bytes.len()),
+                Ok(Message::Intent { nonce }) => {
+                    return self.intent(now, Asker { addr: from, nonce }, bytes.len());
+                }
+                Ok(Message::ProbeReply { nonce, caps })
+                    if self.probe_answered(now, from, nonce, caps) =>
+                {
+                    return;
+                }
                 Ok(_) => &mut self.counters.drop_unexpected,
                 Err(DecodeError::NotMdalp) => &mut self.counters.drop_not_mdalp,
                 Err(_) => &mut self.counters.drop_malformed,
@@ -181,6 +121,7 @@ impl Orchestrator {
 
     /// Does what is due at `now`; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.probe_receivers(now);
         while let Some(tid) = self.live.next_lapsed(now) {
             let claimed = self.live.get(tid).is_some_and(|transaction| transaction.claimed);
             let counter = if claimed {
@@ -206,7 +147,7 @@ impl Orchestrator {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let queue = self.next_search.min(self.next_expiry);
         let queue = (queue < Instant::NEVER).then_some(queue);
-        [queue, self.live.next_check()].into_iter().flatten().min()
+        [queue, self.live.next_check(), self.health.next_round()].into_iter().flatten().min()
     }
 
     /// The next event.
@@ -232,26 +173,6 @@ impl Orchestrator {
         self.handle_timeout(now);
     }
 
-    /// The assignment of `tid` could not be recorded and must not be sent. The client will repeat its
-    /// intent and get another one.
-    pub fn withdraw(&mut self, now: Instant, tid: TransactionId) {
-        if let Some(transaction) = self.live.withdraw(tid) {
-            self.transmits.retain(|transmit| transmit.tid != tid);
-            self.freed(&transaction);
-        }
-        self.handle_timeout(now);
-    }
-
-    /// Hands receiver `index` of [`Config::receivers`] out, or not. `false` if there is none.
-    pub fn set_receiver_up(&mut self, now: Instant, index: u16, up: bool) -> bool {
-        let known = self.pool.set_up(index, up);
-        if up && !self.queue.is_empty() {
-            self.next_search = now;
-            self.handle_timeout(now);
-        }
-        known
-    }
-
     /// Intents that wait.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -267,18 +188,25 @@ impl Orchestrator {
         &self.counters
     }
 
-    fn intent(&mut self, now: Instant, from: SocketAddr, len: usize) {
+    fn intent(&mut self, now: Instant, from: Asker, len: usize) {
         self.counters.intents += 1;
         self.handle_timeout(now);
+        if from.nonce.is_none() && self.is_beside_nonced(now, from.addr) {
+            self.counters.drop_beside_nonced += 1;
+            return;
+        }
         if self.repeat_answer(now, from, len) {
             return;
         }
-        if self.queue.repeat(now, from, len) {
+        if let Some(position) = self.queue.repeat(now, &from, len) {
             self.counters.repeated_waiting += 1;
             // A padded repeat may be answered although the bare first one had to wait.
-            if self.ready_at(from, len) <= now {
-                self.search(now);
+            let ready_at = self.ready_at(from, len);
+            self.search_at(ready_at);
+            if ready_at > now || self.not_before > now {
+                self.say_queued(from, position);
             }
+            self.handle_timeout(now);
             return;
         }
         let quota = Quota {
@@ -301,7 +229,7 @@ impl Orchestrator {
                 return;
             }
         };
-        self.events.push_back(Event::Queued { from, position });
+        self.events.push_back(Event::Queued { from: from.addr, position });
         self.next_expiry = self.next_expiry.min(now + self.config.patience);
         // Those before it are known not to be ready.
         let ready_at = self.ready_at(from, len);
@@ -309,41 +237,66 @@ impl Orchestrator {
             self.queue.pop_newest();
             self.assign(now, from, len);
         } else {
-            self.next_search = self.next_search.min(ready_at.max(self.not_before));
+            self.search_at(ready_at);
+            self.say_queued(from, position);
         }
     }
 
+    /// Whether `addr` has just asked with a nonce, and is served as that.
+    fn is_beside_nonced(&self, now: Instant, addr: SocketAddr) -> bool {
+        let last = self.queue.nonced_heard(addr).max(self.live.nonced_assigned(addr));
+        last.is_some_and(|at| now < at + BESIDE_NONCED)
+    }
+
+    /// Tells an intent with a nonce that it waits: hardly longer than the question.
+    fn say_queued(&mut self, to: Asker, position: usize) {
+        let Some(nonce) = to.nonce else { return };
+        let mut datagram = Vec::with_capacity(48);
+        encode_queued(&mut datagram, nonce, position as u64);
+        self.transmits.push_back(Transmit { to: to.addr, tid: None, datagram });
+    }
+
+    /// Has the queue searched at `ready_at`, but not more often than is allowed (B4).
+    fn search_at(&mut self, ready_at: Instant) {
+        self.next_search = self.next_search.min(ready_at.max(self.not_before));
+    }
+
     /// Says an assignment again that its client seems not to have got (F20); `false` if there is none.
-    fn repeat_answer(&mut self, now: Instant, from: SocketAddr, len: usize) -> bool {
-        let Some((tid, transaction)) = self.live.unclaimed_of(from) else { return false };
-        if now >= transaction.assigned + self.config.repeat_window {
+    fn repeat_answer(&mut self, now: Instant, from: Asker, len: usize) -> bool {
+        let Some((tid, transaction)) = self.live.unclaimed_of(&from) else { return false };
+        // A nonce is never used for another transaction, so there it may be said again for ever.
+        if from.nonce.is_none() && now >= transaction.assigned + self.config.repeat_window {
             return false;
         }
         if self.answer_ready_at(from, len) > now {
             self.counters.drop_repeat_limited += 1;
         } else {
-            let datagram = self.pool.datagram(tid, &transaction.choice);
+            let datagram = Pool::datagram(tid, from.nonce, &transaction.choice);
             self.counters.repeated_answers += 1;
             self.transmit(now, from, len, tid, datagram);
         }
         true
     }
 
+    fn longest_answer(&self, nonce: Option<Nonce>) -> usize {
+        nonce.map_or(self.longest_answer, |_| Pool::with_echo(self.longest_answer))
+    }
+
     /// When a client may be sent an assignment as far as the limits on answers go.
-    fn answer_ready_at(&self, to: SocketAddr, question: usize) -> Instant {
+    fn answer_ready_at(&self, to: Asker, question: usize) -> Instant {
         if self.is_unlimited(to, question) {
             return Instant::ZERO;
         }
-        self.limits.ready_at(Prefix::of(to.ip()), self.longest_answer)
+        self.limits.ready_at(Prefix::of(to.addr.ip()), self.longest_answer(to.nonce))
     }
 
-    fn is_unlimited(&self, to: SocketAddr, question: usize) -> bool {
-        is_local(to) || question.saturating_mul(AMPLIFICATION) >= self.longest_answer
+    fn is_unlimited(&self, to: Asker, question: usize) -> bool {
+        is_local(to.addr) || question.saturating_mul(AMPLIFICATION) >= self.longest_answer(to.nonce)
     }
 
     /// When a client may be given a transaction; never, until something else happens.
-    fn ready_at(&self, to: SocketAddr, question: usize) -> Instant {
-        if self.slot_is_free() && self.pool.any_up() {
+    fn ready_at(&self, to: Asker, question: usize) -> Instant {
+        if self.slot_is_free() && self.health.is_settled() && self.pool.any_up() {
             self.answer_ready_at(to, question)
         } else {
             Instant::NEVER
@@ -356,34 +309,38 @@ impl Orchestrator {
     }
 
     /// Opens a transaction. Whoever calls has checked that it may be.
-    fn assign(&mut self, now: Instant, to: SocketAddr, question: usize) {
+    fn assign(&mut self, now: Instant, to: Asker, question: usize) {
         if self.live.len() >= self.config.live
-            && let Some(oldest) = self.live.oldest_unclaimed()
+            && let Some(tid) = self.live.oldest_unclaimed()
+            && let Some(oldest) = self.live.remove(now, tid)
         {
+            // Its place is taken at once: nobody who waits can have it.
+            self.pool.release(&oldest.choice);
             self.counters.evicted += 1;
-            self.end(now, oldest);
+            self.events.push_back(Event::Evicted { tid, to: oldest.client.addr });
         }
         let tid = self.draw();
-        let choice = self.pool.choose();
-        let (datagram, receivers) = (self.pool.datagram(tid, &choice), choice.receivers.clone());
+        let choice = self.pool.choose(to.nonce.is_some());
+        let datagram = Pool::datagram(tid, to.nonce, &choice);
+        let receivers = choice.receivers.clone();
         self.live.insert(now, tid, to, choice, now + self.config.hold.min(UNCLAIMED));
         self.counters.assigned += 1;
-        self.events.push_back(Event::Assigned { tid, to, receivers });
+        self.events.push_back(Event::Assigned { tid, to: to.addr, receivers });
         self.transmit(now, to, question, tid, datagram);
     }
 
     fn transmit(
         &mut self,
         now: Instant,
-        to: SocketAddr,
+        to: Asker,
         question: usize,
         tid: TransactionId,
         datagram: Vec<u8>,
     ) {
         if !self.is_unlimited(to, question) {
-            self.limits.take(now, Prefix::of(to.ip()), datagram.len());
+            self.limits.take(now, Prefix::of(to.addr.ip()), datagram.len());
         }
-        self.transmits.push_back(Transmit { to, tid, datagram });
+        self.transmits.push_back(Transmit { to: to.addr, tid: Some(tid), datagram });
     }
 
     /// A random 63-bit id that is not in use (H41, H47).
@@ -414,18 +371,22 @@ impl Orchestrator {
     fn freed(&mut self, transaction: &live::Transaction) {
         self.pool.release(&transaction.choice);
         if !self.queue.is_empty() {
-            self.next_search = Instant::ZERO;
+            self.search_at(Instant::ZERO);
         }
     }
 
     /// Serves all waiting intents that may be served, in order of arrival, and drops expired ones.
     fn search(&mut self, now: Instant) {
+        #[cfg(test)]
+        {
+            self.searches += 1;
+        }
         let mut queue = std::mem::take(&mut self.queue);
         let (mut next_search, mut next_expiry) = (Instant::NEVER, Instant::NEVER);
-        queue.retain(|from, Waiting { heard, longest }| {
+        queue.retain(|from, Waiting { heard, longest, .. }| {
             if heard + self.config.patience <= now {
                 self.counters.expired_intents += 1;
-                self.events.push_back(Event::IntentExpired { from });
+                self.events.push_back(Event::IntentExpired { from: from.addr });
                 return false;
             }
             let question = usize::from(longest);

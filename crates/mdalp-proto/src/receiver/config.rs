@@ -1,5 +1,6 @@
 //! Settings of the receivers' rules, with their defaults and what changing them costs.
 
+use crate::wire::Capabilities;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,8 +34,9 @@ pub struct Config {
     /// Whether seals are handed to the store: where it holds all that the receivers of a transaction
     /// took, or records what is stated. Default no.
     pub seals: bool,
-    /// Whether only transactions announced by `register` are taken. Default no.
-    pub registered_only: bool,
+    /// What each receiver tells an orchestrator that it speaks, in the order of
+    /// [`Local`](super::Local). Default none: no probe is answered.
+    pub probed: Vec<Capabilities>,
 }
 
 impl Default for Config {
@@ -52,7 +54,7 @@ impl Default for Config {
             evictable: Duration::from_secs(30),
             idle: Duration::from_secs(120),
             seals: false,
-            registered_only: false,
+            probed: Vec::new(),
         }
     }
 }

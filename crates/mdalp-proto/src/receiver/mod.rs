@@ -9,10 +9,12 @@
 
 mod config;
 mod owner;
+mod probe;
 mod table;
 mod types;
 
 pub use config::Config;
+pub use probe::ProbeReply;
 pub use types::{Ack, Append, Counters, Event, Local, SealAsked, SealReply, Stored};
 
 use crate::ids::{SequenceNumber, TransactionId};
@@ -21,6 +23,7 @@ use crate::tidmap::Place;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, DecodeError, Message, Seal, Verdict, decode};
 use owner::Denied;
+use probe::Probes;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,9 +41,6 @@ const MAX_SEALING: usize = 256;
 pub struct Receiver {
     config: Config,
     table: Table,
-    registered: BTreeSet<TransactionId>,
-    accepts_new: bool,
-    accepts_any: bool,
     counters: Counters,
     append: Option<Append>,
     acks: VecDeque<Ack>,
@@ -48,6 +48,7 @@ pub struct Receiver {
     sealing: BTreeSet<TransactionId>,
     questions: VecDeque<SealAsked>,
     answers: VecDeque<SealReply>,
+    probes: Probes,
     events: VecDeque<Event>,
     evicted: Vec<TransactionId>,
 }
@@ -61,15 +62,13 @@ impl Receiver {
         Self {
             config,
             table: Table::default(),
-            registered: BTreeSet::new(),
-            accepts_new: true,
-            accepts_any: true,
             counters: Counters::default(),
             append: None,
             acks: VecDeque::new(),
             sealing: BTreeSet::new(),
             questions: VecDeque::new(),
             answers: VecDeque::new(),
+            probes: Probes::default(),
             events: VecDeque::new(),
             evicted: Vec::new(),
         }
@@ -148,6 +147,11 @@ impl Receiver {
         self.answers.pop_front()
     }
 
+    /// The next answer to a probe to send.
+    pub fn poll_probe_reply(&mut self) -> Option<ProbeReply> {
+        self.probes.replies.pop_front()
+    }
+
     /// Does what is due at `now`; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(due) = self.table.next_due(now, &self.config) {
@@ -183,22 +187,6 @@ impl Receiver {
         }
     }
 
-    /// With [`Config::registered_only`]: chunks of `tid` are taken from now on.
-    pub fn register(&mut self, tid: TransactionId) {
-        self.registered.insert(tid);
-    }
-
-    /// Undoes [`register`](Self::register).
-    pub fn unregister(&mut self, tid: TransactionId) {
-        self.registered.remove(&tid);
-    }
-
-    /// Whether chunks of transactions that are not in memory are taken, and whether any are: how a
-    /// full disk closes the intake (F28).
-    pub fn set_accepting(&mut self, new: bool, any: bool) {
-        (self.accepts_new, self.accepts_any) = (new, any);
-    }
-
     /// Transactions in memory.
     pub fn transactions(&self) -> usize {
         self.table.len()
@@ -227,6 +215,14 @@ impl Receiver {
         let (tid, seq, claimed, data) = match decode(bytes) {
             Ok(Message::Data { tid, seq, crc, data }) => (tid, seq, crc, data),
             Ok(Message::Seal(seal)) => return self.seal(local, from, &seal, bytes.len()),
+            Ok(Message::Probe { nonce }) => {
+                let Some(&caps) = self.config.probed.get(usize::from(local.0)) else {
+                    return Err(|c| &mut c.drop_unexpected);
+                };
+                let answered = self.probes.answer(now, (local, from), nonce, caps, bytes.len());
+                self.counters.probes += u64::from(answered);
+                return if answered { Ok(()) } else { Err(|c| &mut c.drop_probe) };
+            }
             Ok(_) => return Err(|c| &mut c.drop_unexpected),
             Err(DecodeError::NotMdalp) => return Err(|c| &mut c.drop_not_mdalp),
             Err(_) => return Err(|c| &mut c.drop_malformed),
@@ -290,9 +286,6 @@ impl Receiver {
         claimed: Option<ChunkCrc>,
         data: &[u8],
     ) -> Result<ChunkCrc, Drop> {
-        if !self.accepts_any {
-            return Err(|c| &mut c.drop_closed);
-        }
         if data.len() > self.config.max_chunk {
             return Err(|c| &mut c.drop_too_long);
         }
@@ -311,12 +304,6 @@ impl Receiver {
 
     /// Takes a transaction that is not in memory, if it may be taken.
     fn admit(&mut self, now: Instant, tid: TransactionId, from: SocketAddr) -> Result<Place, Drop> {
-        if self.config.registered_only && !self.registered.contains(&tid) {
-            return Err(|c| &mut c.drop_unregistered);
-        }
-        if !self.accepts_new {
-            return Err(|c| &mut c.drop_no_new);
-        }
         let admitted = self.table.admit(now, tid, Some(from), &self.config, &mut self.evicted);
         let place = admitted.map_err(|refused| {
             let counter: Drop = match refused {

@@ -6,6 +6,7 @@ use crate::wire::Statement;
 use std::collections::BTreeMap;
 
 mod hostile;
+mod probe;
 mod properties;
 
 /// A random id, as our orchestrator gives out.
@@ -172,19 +173,6 @@ fn f28_f30_what_the_store_refuses_is_not_acknowledged_and_can_be_sent_again() {
 }
 
 #[test]
-fn f28_the_intake_can_be_closed_and_opened() {
-    let mut world = World::new(Config::default());
-    world.chunk(CLIENT, TID, 0);
-    world.receiver.set_accepting(false, true);
-    assert!(world.chunk(CLIENT, TID, 1).is_some());
-    assert_eq!((world.chunk(CLIENT, TID + 1, 0), world.count("drop_no_new")), (None, 1));
-    world.receiver.set_accepting(false, false);
-    assert_eq!((world.chunk(CLIENT, TID, 1), world.count("drop_closed")), (None, 1));
-    world.receiver.set_accepting(true, true);
-    assert!(world.chunk(CLIENT, TID + 1, 0).is_some());
-}
-
-#[test]
 fn f29_duplicates_of_a_chunk_that_is_being_stored_ask_the_store() {
     let mut world = World::new(Config::default());
     let datagram = data(TID, 0, b"x");
@@ -260,17 +248,6 @@ fn an_early_timeout_does_nothing() {
     let at = world.receiver.poll_timeout();
     world.receiver.handle_timeout(world.now);
     assert_eq!((world.receiver.poll_timeout(), world.events()), (at, vec![]));
-}
-
-#[test]
-fn only_announced_transactions_are_taken_if_so_configured() {
-    let mut world = World::new(Config { registered_only: true, ..Config::default() });
-    assert_eq!((world.chunk(CLIENT, TID, 0), world.count("drop_unregistered")), (None, 1));
-    world.receiver.register(TransactionId(TID));
-    assert!(world.chunk(CLIENT, TID, 0).is_some());
-    world.receiver.unregister(TransactionId(TID));
-    world.wait(300 * SECOND);
-    assert_eq!(world.chunk(CLIENT, TID, 1), None);
 }
 
 #[test]

@@ -166,6 +166,10 @@ counters! {
         drop_malformed,
         /// Messages that are not for a receiver.
         drop_unexpected,
+        /// Probes of orchestrators answered.
+        probes,
+        /// Probes shorter than their answer, or too many of them.
+        drop_probe,
         /// Seals asked for and handed to the store.
         seals,
         /// Seals where none are served, of transactions that nothing is known of, or too many at once.
@@ -178,12 +182,6 @@ counters! {
         drop_seq_limit,
         /// Chunks whose CRC is wrong.
         drop_crc,
-        /// Chunks of transactions that nobody announced.
-        drop_unregistered,
-        /// Chunks of new transactions while none are taken.
-        drop_no_new,
-        /// Chunks while none are taken at all.
-        drop_closed,
         /// Chunks of new transactions from an address that has too many.
         drop_source_quota,
         /// Chunks of new transactions from a prefix that has too many.

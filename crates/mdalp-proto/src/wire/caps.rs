@@ -33,6 +33,20 @@ impl Capabilities {
         *self == Self::default()
     }
 
+    /// What both can do; the port is this one's.
+    #[must_use]
+    pub fn shared_with(self, other: Self) -> Self {
+        let lesser = |one: Option<u16>, other| one.zip(other).map(|(one, other)| one.min(other));
+        Self {
+            port: self.port,
+            crc: self.crc && other.crc,
+            seal: self.seal && other.seal,
+            record: self.record && other.record,
+            window: lesser(self.window, other.window),
+            chunk: lesser(self.chunk, other.chunk),
+        }
+    }
+
     /// Reads the value of a list entry's `caps` key. Never fails: see the module's header.
     pub fn parse(text: &str) -> Self {
         let mut caps = Self::default();

@@ -15,11 +15,12 @@ fn t1_a_classic_payload_arrives_frees_its_place_and_is_never_called_whole() {
     let client = client();
     let (tid, list) = transaction(&client, &server);
     assert!(list.starts_with("[{'ip_address': '127.0.0.2', 'name': 'R2', 'caps': 'port="));
-    let info = summary(&*store, tid).info.expect("recorded before it was assigned");
-    assert_eq!(info.client, client.local_addr().unwrap().to_string());
-    assert_eq!(info.receivers.len(), 3);
+    assert_eq!(store.transaction(tid), Ok(None), "b3: an assignment alone costs no disk");
 
     send_all(&client, &server, tid, &bytes());
+    let info = summary(&*store, tid).info.expect("recorded with the first chunk");
+    assert_eq!(info.client, client.local_addr().unwrap().to_string());
+    assert_eq!(info.receivers.len(), 3);
     assert_eq!(payload(&*store, tid).unwrap(), bytes());
     let stats = server.wait_for(|stats| stats.live == 0);
     assert_eq!(stats.closed, 0, "nobody knows whether this was all");

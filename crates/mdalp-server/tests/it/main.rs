@@ -4,6 +4,7 @@
 
 mod alone;
 mod classic;
+mod intents;
 mod restart;
 mod seal;
 #[cfg(target_os = "linux")]

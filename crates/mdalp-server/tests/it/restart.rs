@@ -57,14 +57,20 @@ impl Gate {
 }
 
 impl ChunkLog for Gate {
-    fn append(&self, now: UnixMillis, batch: &[NewChunk<'_>], results: &mut Vec<AppendResult>) {
+    fn append_with(
+        &self,
+        now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
+        batch: &[NewChunk<'_>],
+        results: &mut Vec<AppendResult>,
+    ) {
         if self.poisoned.load(Ordering::Relaxed) {
             *results = vec![Err(AppendError::Poisoned); batch.len()];
             return;
         }
         let _ = self.begun.lock().unwrap().send(());
         let _ = self.go.lock().unwrap().recv();
-        self.inner.append(now, batch, results);
+        self.inner.append_with(now, begun, batch, results);
     }
 
     fn durability(&self) -> Durability {

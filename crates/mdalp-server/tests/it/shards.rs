@@ -58,27 +58,6 @@ fn chunks_that_the_sender_joined_reach_the_shards_of_their_transactions() {
 }
 
 #[test]
-fn only_announced_transactions_are_taken_by_any_shard() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_store(dir.path(), Durability::Process).unwrap();
-    let mut server = Server::start(store, |config| {
-        config.receivers.shards = SHARDS;
-        config.receivers.rules.registered_only = true;
-    });
-    let client = client();
-    for n in 0..9 {
-        let tid = TransactionId(n);
-        client.send_to(&chunk(tid, 0, b"x"), server.receivers[0]).unwrap();
-    }
-    server.wait_for(|stats| stats.receivers.is_some_and(|c| c.drop_unregistered == 9));
-    for _ in 0..9 {
-        let (tid, _) = transaction(&client, &server);
-        send_all(&client, &server, tid, b"announced");
-    }
-    server.shut_down().unwrap();
-}
-
-#[test]
 fn a_number_of_shards_that_cannot_be_is_refused() {
     for shards in [0, 65] {
         let dir = tempfile::tempdir().unwrap();

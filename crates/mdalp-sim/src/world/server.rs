@@ -433,20 +433,21 @@ impl Server {
     }
 
     fn drain_orchestrator(&mut self, net: &mut Net, truth: &mut Truth, setup: &Setup) {
-        let now = self.process.local(net.now);
         let Some(orchestrator) = &mut self.orchestrator else { return };
         while let Some(event) = orchestrator.poll_event() {
             let orchestrator::Event::Assigned { tid, .. } = event else { continue };
-            // On record before anybody hears of it.
-            if setup.servers.together && self.store.begin(tid).is_err() {
-                orchestrator.withdraw(now, tid);
+            // On record with its first chunk.
+            if setup.servers.together {
+                self.store.assigned(tid);
             }
         }
         let host = setup.receivers.len();
         while let Some(transmit) = orchestrator.poll_transmit() {
             let to = v4(transmit.to);
             let evicted = orchestrator.counters().evicted;
-            truth.i13_assignment(to, transmit.tid.0, self.life, evicted);
+            if let Some(tid) = transmit.tid {
+                truth.i13_assignment(to, tid.0, self.life, evicted);
+            }
             truth.i09_assignment(to, transmit.datagram.len(), self.life);
             net.send_down(host, to, &transmit.datagram);
         }

@@ -19,8 +19,8 @@ use mdalp_store::complete::{self, Done};
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     AppendError, AppendResult, Appended, ChunkLog, Durability, Limits, NewChunk, OpenError,
-    Options, Query, ReceiverId, ReceiverName, SegmentLog, State, StoreError, TransactionInfo,
-    Transactions, UnixMillis,
+    Options, Query, ReceiverId, ReceiverName, SegmentLog, State, TransactionInfo, Transactions,
+    UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -38,6 +38,8 @@ pub(crate) struct Store {
     model: BTreeMap<Key, ChunkCrc>,
     /// What was acknowledged, in this life or an earlier one.
     pub(crate) acked: BTreeSet<Key>,
+    /// Assigned in this life and not begun.
+    assigned: BTreeSet<TransactionId>,
     begun: BTreeSet<u64>,
     /// Chunks that were written although they were held.
     copies: u64,
@@ -73,6 +75,7 @@ impl Store {
             ids: Vec::new(),
             model: BTreeMap::new(),
             acked: BTreeSet::new(),
+            assigned: BTreeSet::new(),
             begun: BTreeSet::new(),
             copies: 0,
             twin: setup.twin,
@@ -106,6 +109,7 @@ impl Store {
     /// The process is gone; with `power`, chance decides what was on the medium.
     pub(crate) fn die(&mut self, power: bool, rng: &mut Rng) {
         self.log = None;
+        self.assigned.clear();
         if self.disk.failed_flushes() > 0
             && let Some(churn) = &mut self.churn
         {
@@ -143,11 +147,17 @@ impl Store {
         });
         if let Some(log) = &self.log {
             let chunks: Vec<_> = chunks.collect();
-            log.append(now_of(net), &chunks, results);
+            let begun = chunks.iter().filter(|chunk| self.assigned.remove(&chunk.tid));
+            let begun: Vec<_> =
+                begun.map(|chunk| (chunk.tid, TransactionInfo::default())).collect();
+            log.append_with(now_of(net), &begun, &chunks, results);
         } else if self.options.is_some() {
             results.resize(batch.len(), Err(AppendError::Unavailable));
         } else {
             for chunk in chunks {
+                if self.assigned.remove(&chunk.tid) {
+                    self.begun.insert(chunk.tid.0);
+                }
                 let held = self.model.get(&(chunk.tid.0, chunk.seq.0));
                 let held = held.filter(|_| self.twin != Some(Twin::NoDeduplication));
                 results.push(Ok(held.map_or(Appended::New, |c| Appended::Duplicate { crc: c.0 })));
@@ -197,14 +207,9 @@ impl Store {
         self.log.is_some() && self.disk.is_dark()
     }
 
-    /// Records a new transaction.
-    pub(crate) fn begin(&mut self, tid: TransactionId) -> Result<(), StoreError> {
-        match &self.log {
-            Some(log) => log.begin(tid, &TransactionInfo::default()),
-            None if self.options.is_some() => Err(StoreError::Unavailable),
-            None if self.begun.insert(tid.0) => Ok(()),
-            None => Err(StoreError::AlreadyExists),
-        }
+    /// Notes a new transaction, to be recorded with its first chunk.
+    pub(crate) fn assigned(&mut self, tid: TransactionId) {
+        self.assigned.insert(tid);
     }
 
     /// Transactions without a receipt.
@@ -228,6 +233,11 @@ impl Store {
     /// Answers a question by the shipped rules. `None`: no answer.
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
+        let tid = asked.seal.tid;
+        if asked.seal.statement.chunks == 0 && self.assigned.remove(&tid) {
+            // Whatever comes of it, the answer tells.
+            let _ = log.begin(tid, &TransactionInfo::default());
+        }
         let done = complete::answer(log, &mut self.rules, net.now, now_of(net), asked);
         done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),

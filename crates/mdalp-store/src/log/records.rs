@@ -14,12 +14,22 @@ use crate::types::{
 };
 
 impl<D: Disk> SegmentLog<D> {
-    /// Writes one record that is not a chunk.
+    /// Writes one record that is not a chunk, and flushes it.
     fn record(
         &self,
         inner: &mut Inner<D::File>,
         header: Header,
         body: &[u8],
+    ) -> Result<(), StoreError> {
+        self.put_record(inner, header, body, self.fsync())
+    }
+
+    fn put_record(
+        &self,
+        inner: &mut Inner<D::File>,
+        header: Header,
+        body: &[u8],
+        flush: bool,
     ) -> Result<(), StoreError> {
         if inner.poison.is_some() {
             return Err(StoreError::Poisoned);
@@ -38,7 +48,7 @@ impl<D: Disk> SegmentLog<D> {
         let Some(active) = &inner.active else { return Err(StoreError::Full) };
         inner.buf.clear();
         header.encode(active.seed, body, &mut inner.buf);
-        Ok(self.write(inner)?)
+        Ok(self.put(inner, flush)?)
     }
 
     pub(super) fn record_begin(
@@ -46,7 +56,16 @@ impl<D: Disk> SegmentLog<D> {
         tid: TransactionId,
         info: &TransactionInfo,
     ) -> Result<(), StoreError> {
-        let inner = &mut *self.inner();
+        self.put_begin(&mut self.inner(), tid, info, self.fsync())
+    }
+
+    pub(super) fn put_begin(
+        &self,
+        inner: &mut Inner<D::File>,
+        tid: TransactionId,
+        info: &TransactionInfo,
+        flush: bool,
+    ) -> Result<(), StoreError> {
         if inner.catalog.transactions.get(tid).is_some() {
             return Err(StoreError::AlreadyExists);
         }
@@ -60,7 +79,8 @@ impl<D: Disk> SegmentLog<D> {
         }
         let mut body = Vec::new();
         body.info(info);
-        self.record(inner, Header::of(kind::BEGIN, 0, tid.0, 0, &body), &body)?;
+        let header = Header::of(kind::BEGIN, 0, tid.0, 0, &body);
+        self.put_record(inner, header, &body, flush)?;
         inner.note(tid, |facts| facts.info = Some(Box::new(info.clone())));
         Ok(())
     }

@@ -14,7 +14,8 @@ use super::scan::open_part;
 use super::{Inner, Poison, SegmentLog};
 use crate::disk::{Disk, DiskFile, write_all_at};
 use crate::types::{
-    AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, UnixMillis,
+    AppendError, AppendResult, Appended, Durability, NewChunk, StoreError, TransactionInfo,
+    UnixMillis,
 };
 
 /// What the free space allows.
@@ -233,6 +234,7 @@ impl<D: Disk> SegmentLog<D> {
     pub(super) fn append_batch(
         &self,
         now: UnixMillis,
+        begun: &[(TransactionId, TransactionInfo)],
         batch: &[NewChunk<'_>],
         results: &mut Vec<AppendResult>,
     ) {
@@ -240,6 +242,10 @@ impl<D: Disk> SegmentLog<D> {
         let inner = &mut *self.uncounted();
         if inner.room < Room::All {
             self.look_for_room(inner);
+        }
+        for (tid, info) in begun {
+            // One that is known, or for which there is no room, is none the worse: its chunks say so.
+            let _ = self.put_begin(inner, *tid, info, false);
         }
         let mut rest = batch;
         while let Some(first) = rest.first() {
@@ -362,6 +368,11 @@ impl<D: Disk> SegmentLog<D> {
     /// Writes the buffer behind the last record and flushes it. After a failure nobody knows what is
     /// on the disk, so nothing may follow (F30).
     pub(super) fn write(&self, inner: &mut Inner<D::File>) -> Result<(), Refused> {
+        self.put(inner, self.fsync())
+    }
+
+    /// Writes the buffer behind the last record. What is not flushed here goes with the next flush.
+    pub(super) fn put(&self, inner: &mut Inner<D::File>, flush: bool) -> Result<(), Refused> {
         let Some(active) = &mut inner.active else { return Err(Refused::Full) };
         let Some(segment) = inner.catalog.segments.get(&active.number) else {
             return Err(Refused::Full);
@@ -369,9 +380,7 @@ impl<D: Disk> SegmentLog<D> {
         if let Err(error) = write_all_at(&*segment.file, &inner.buf, active.end) {
             return Err(inner.poisoned("writing a segment", &error));
         }
-        if self.fsync()
-            && let Err(error) = segment.file.sync_data()
-        {
+        if flush && let Err(error) = segment.file.sync_data() {
             return Err(inner.poisoned("flushing a segment", &error));
         }
         active.end += inner.buf.len() as u64;

@@ -235,6 +235,38 @@ fn both_segment_headers_damaged_is_reported_and_the_file_is_left_alone() {
 }
 
 #[test]
+fn b3_a_transaction_is_begun_with_its_first_chunk_and_one_flush_for_both() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut results = Vec::new();
+    log.append(UnixMillis(1), &[chunk(TransactionId(1), 0, b"x")], &mut results);
+    let begun = [(TransactionId(7), TransactionInfo { client: "c".into(), ..Default::default() })];
+    // The clock's record and the chunk are one write: with the begin two, and a flush.
+    let before = disk.operations();
+    log.append_with(UnixMillis(1), &begun, &[chunk(TransactionId(7), 0, b"x")], &mut results);
+    assert_eq!((disk.operations() - before, disk.pending()), (3, 0));
+    // No ack before both are flushed, and no chunk without its begin.
+    for nth in 0..3 {
+        let disk = MemDisk::new();
+        let log = open(&disk, fsync());
+        log.append(UnixMillis(1), &[chunk(TransactionId(1), 0, b"x")], &mut results);
+        disk.inject(if nth == 2 { Op::SyncData } else { Op::Write }, nth % 2, Failure::Io);
+        log.append_with(UnixMillis(1), &begun, &[chunk(TransactionId(7), 0, b"x")], &mut results);
+        assert_eq!(results, [Err(AppendError::Poisoned)], "{nth}");
+    }
+    for fate in 0..8_u64 {
+        let disk = disk.fork();
+        let mut bits = fate;
+        disk.crash(|| {
+            bits >>= 1;
+            bits
+        });
+        let held = open(&disk, fsync()).transaction(TransactionId(7)).unwrap().unwrap();
+        assert_eq!((held.info.unwrap().client, held.chunks), ("c".into(), 1));
+    }
+}
+
+#[test]
 fn a_failed_flush_is_never_repeated() {
     let disk = MemDisk::new();
     let log = open(&disk, fsync());

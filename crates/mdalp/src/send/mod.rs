@@ -3,6 +3,7 @@
 //! Carries bytes and deadlines between sockets, clock, payload and the machines of the core, and
 //! their events to the caller. Decides nothing about the protocol.
 
+mod ask;
 mod choose;
 mod departures;
 mod report;
@@ -16,19 +17,16 @@ use crate::event::{Event, Kind, Report};
 use crate::journal::Journal;
 use crate::options::Options;
 use crate::payload::Payload;
-use crate::sockets::{Arrival, Inbox, Sockets};
+use crate::sockets::{Inbox, Sockets};
 use choose::Receiver;
 use mdalp_proto::address::{self, Refusal};
-use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
-use mdalp_proto::intent::{Assignment, Intent, IntentError};
+use mdalp_proto::ids::TransactionId;
 use mdalp_proto::time::Instant;
 use mdalp_proto::transfer::Transfer;
-use mdalp_proto::wire::list::MOST_ENTRIES;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use waiting::Asking;
 
 /// Sends `payload` through the orchestrator at `host` (an address or a name) and `port`.
 ///
@@ -179,83 +177,6 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             }
         }
     }
-
-    /// Intents until there is an assignment.
-    async fn ask<I: Future<Output = Interrupt>>(
-        &mut self,
-        orchestrator: SocketAddr,
-        sockets: &Sockets,
-        mut interrupt: Pin<&mut I>,
-    ) -> Result<Assignment, SendError> {
-        let mut config = self.options.intent;
-        // Chance that does not matter much: without a random source all clients stretch alike.
-        config.jitter_seed ^= getrandom::u64().unwrap_or(0);
-        let mut intent = Intent::new(self.clock.now(), config, OrchestratorAddr(orchestrator));
-        let mut datagram = Vec::new();
-        let mut asking = Asking::new(self.clock.now(), orchestrator);
-        loop {
-            while let Some(to) = intent.poll_transmit(&mut datagram) {
-                self.trace("sent", to, &datagram);
-                sockets.send(&datagram, datagram.len(), to).await?;
-                datagram.clear();
-            }
-            if let Some(result) = intent.poll_event() {
-                return result.map_err(|error| match error {
-                    IntentError::NotUnderstood(why) => {
-                        SendError::NotUnderstood { addr: orchestrator, why }
-                    }
-                    IntentError::TooManyReceivers(why) => {
-                        let hint = "; --max-receivers allows more";
-                        let hint = if config.max_receivers < MOST_ENTRIES { hint } else { "" };
-                        SendError::NotUnderstood { addr: orchestrator, why: format!("{why}{hint}") }
-                    }
-                    IntentError::NoReceivers => SendError::NoReceivers { addr: orchestrator },
-                    _ => SendError::NoAnswer {
-                        addr: orchestrator,
-                        seconds: config.timeout.as_secs_f64(),
-                        intents: intent.counters().intents,
-                        system: said(self.trouble_of(&[orchestrator])),
-                    },
-                });
-            }
-            let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(asking.wait.due);
-            let received = tokio::select! {
-                // An answer that waits counts, also where the time was up before this process ran.
-                biased;
-                signal = &mut interrupt => return Err(SendError::Interrupt(signal)),
-                received = sockets.recv(&mut self.inbox) => Some(received),
-                () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
-            };
-            let now = self.clock.now();
-            let failed = match received {
-                Some(Arrival::Datagram(at, from)) => {
-                    let bytes = self.inbox.bytes(at).to_vec();
-                    self.trace("received", from, &bytes);
-                    intent.handle_datagram(now, from, &bytes);
-                    if !asking.heard(from) {
-                        continue;
-                    }
-                    None
-                }
-                Some(Arrival::Refused(by)) => Some((by, io::ErrorKind::ConnectionRefused)),
-                Some(Arrival::Unreachable(peer, why)) => Some((peer, why)),
-                None => None,
-            };
-            intent.handle_timeout(now);
-            if let Some((peer, why)) = failed {
-                self.note_trouble(peer, why);
-                if asking.failed(now, peer, why) {
-                    return Err(SendError::NotThere { addr: orchestrator });
-                }
-            }
-            self.remind_of_orchestrator(&mut asking);
-        }
-    }
-}
-
-/// What the system says, as the end of a sentence.
-fn said(trouble: Option<String>) -> String {
-    trouble.map_or_else(String::new, |trouble| format!("; the system says: {trouble}"))
 }
 
 /// The orchestrator's address; IPv4 first where a name has both, as classic orchestrators have it.

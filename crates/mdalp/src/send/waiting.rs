@@ -1,7 +1,6 @@
 //! Whom the client waits for: said once nothing has come for a while, with what the system says of it.
 //!
-//! Does not decide how long to wait, but for one thing: an orchestrator whose host refuses again and
-//! again is not waited for.
+//! Does not decide how long to wait.
 
 use super::Session;
 use crate::event::{Event, Kind};
@@ -15,12 +14,6 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(1500);
 /// Between two words about one wait.
 const AGAIN: Duration = Duration::from_secs(10);
-/// An orchestrator that refuses so many intents in a row is not there. One refusal may be a restart,
-/// and anybody can forge one.
-const REFUSALS: u32 = 3;
-
-/// Datagrams that are read before the timers are looked at again.
-const BURST: u32 = 64;
 
 /// One wait: since when, and when it is worth a word.
 #[derive(Clone, Copy, Debug)]
@@ -56,39 +49,20 @@ impl Wait {
 pub(super) struct Asking {
     pub(super) wait: Wait,
     orchestrator: SocketAddr,
-    refusals: u32,
-    datagrams: u32,
     /// Whether it was said that the system has something to say.
     named: bool,
 }
 
 impl Asking {
     pub(super) fn new(now: Instant, orchestrator: SocketAddr) -> Self {
-        Self { wait: Wait::from(now), orchestrator, refusals: 0, datagrams: 0, named: false }
+        Self { wait: Wait::from(now), orchestrator, named: false }
     }
 
-    /// A datagram came from `from`. Whether the timers must be looked at before the next one: a flood
-    /// must not keep them back.
-    pub(super) fn heard(&mut self, from: SocketAddr) -> bool {
-        if from == self.orchestrator {
-            self.refusals = 0;
-        }
-        self.datagrams = self.datagrams.wrapping_add(1);
-        self.datagrams.is_multiple_of(BURST)
-    }
-
-    /// The system says that something did not reach `peer`. Whether there is no use in asking on.
-    pub(super) fn failed(&mut self, now: Instant, peer: SocketAddr, why: io::ErrorKind) -> bool {
-        if peer != self.orchestrator {
-            return false;
-        }
-        if !std::mem::replace(&mut self.named, true) {
+    /// The system says that something did not reach `peer`: that is worth a word at once, once.
+    pub(super) fn failed(&mut self, now: Instant, peer: SocketAddr) {
+        if peer == self.orchestrator && !std::mem::replace(&mut self.named, true) {
             self.wait.due = now;
         }
-        if why == io::ErrorKind::ConnectionRefused {
-            self.refusals += 1;
-        }
-        self.refusals >= REFUSALS
     }
 }
 
@@ -196,29 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_does_not_keep_the_timers_back() {
+    fn t24_what_the_system_says_of_the_orchestrator_is_worth_a_word_at_once_and_once() {
         let orchestrator = "127.0.0.1:4650".parse().unwrap();
         let mut asking = Asking::new(at(0), orchestrator);
-        assert_eq!((0..640).filter(|_| asking.heard(orchestrator)).count(), 10);
-    }
-
-    #[test]
-    fn t24_only_an_orchestrator_that_refuses_again_and_again_is_given_up() {
-        let orchestrator = "127.0.0.1:4650".parse().unwrap();
-        let (refused, no_path) =
-            (io::ErrorKind::ConnectionRefused, io::ErrorKind::NetworkUnreachable);
-        let mut asking = Asking::new(at(0), orchestrator);
-        assert!(!asking.failed(at(1), "127.0.0.1:4651".parse().unwrap(), refused));
+        asking.failed(at(1), "127.0.0.1:4651".parse().unwrap());
         assert_eq!(asking.wait.due, at(1500), "another's trouble says nothing of it");
-        assert!(!asking.failed(at(1), orchestrator, refused));
-        assert_eq!(asking.wait.due, at(1), "it is named at once");
-        assert!(!asking.failed(at(1000), orchestrator, refused));
-        asking.heard(orchestrator);
-        for _ in 0..9 {
-            assert!(!asking.failed(at(1500), orchestrator, no_path), "paths come back");
-        }
-        assert!(!asking.failed(at(2000), orchestrator, refused));
-        assert!(!asking.failed(at(3000), orchestrator, refused));
-        assert!(asking.failed(at(5000), orchestrator, refused));
+        asking.failed(at(1), orchestrator);
+        assert_eq!(asking.wait.lasted(at(1)), Some(Duration::from_millis(1)));
+        asking.failed(at(1000), orchestrator);
+        assert_eq!(asking.wait.due, at(10_001));
     }
 }

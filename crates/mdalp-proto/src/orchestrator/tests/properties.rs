@@ -1,33 +1,35 @@
 //! What holds whatever happens: invariants 9, 13, 14 and 17.
 
+use super::nonces::nonced;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Intent { host: u8, port: u16, len: usize },
+    Intent { host: u8, port: u16, nonce: Option<u64>, len: usize },
     Junk { bytes: Vec<u8> },
     Claim(usize),
     Active(usize),
     End(usize),
-    Withdraw(usize),
-    Up(u16, bool),
     Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (1..4u8, 1..12u16, prop_oneof![Just(7), 12..600usize])
-            .prop_map(|(host, port, len)| Step::Intent { host, port, len }),
+        6 => (
+            1..4u8,
+            1..12u16,
+            proptest::option::of(0..2u64),
+            prop_oneof![Just(7), 12..600usize],
+        )
+            .prop_map(|(host, port, nonce, len)| Step::Intent { host, port, nonce, len }),
         1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Step::Junk { bytes }),
         1 => "Type:[0-5];(TID:[0-9];)?(SEQ:[0-9];)?(DATA:.{0,9})?"
             .prop_map(|text| Step::Junk { bytes: text.into_bytes() }),
         2 => any::<usize>().prop_map(Step::Claim),
         1 => any::<usize>().prop_map(Step::Active),
         2 => any::<usize>().prop_map(Step::End),
-        1 => any::<usize>().prop_map(Step::Withdraw),
-        1 => (0..4u16, any::<bool>()).prop_map(|(index, up)| Step::Up(index, up)),
         3 => (0..200_000u64).prop_map(Step::Wait),
     ]
 }
@@ -52,9 +54,9 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
     ) {
         let mut world = World::new(config.clone());
-        // By client: the transaction and the datagram it was told, until that may change.
-        let mut told: BTreeMap<SocketAddr, (TransactionId, Vec<u8>, Instant)> = BTreeMap::new();
-        let mut longest: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        // By asker: the transaction and the datagram it was told, until that may change.
+        let mut told: BTreeMap<Asker, (TransactionId, Vec<u8>, Instant)> = BTreeMap::new();
+        let mut longest: BTreeMap<Asker, usize> = BTreeMap::new();
         let mut tids: Vec<TransactionId> = vec![];
         let (mut unlimited, mut start) = (0, None);
         for step in steps {
@@ -62,13 +64,18 @@ proptest! {
             let now = world.now;
             let mut changed = None;
             match step {
-                Step::Intent { host, port, len } => {
-                    let from: SocketAddr = ([198, 51, 100, host], port).into();
-                    let bytes = if len > 7 { padded(len) } else { b"Type:0;".to_vec() };
-                    let most = longest.entry(from).or_default();
+                Step::Intent { host, port, nonce, len } => {
+                    let addr: SocketAddr = ([198, 51, 100, host], port).into();
+                    let nonce = nonce.map(Nonce);
+                    let bytes = match nonce {
+                        Some(nonce) => nonced(nonce.0, len),
+                        None if len > 7 => padded(len),
+                        None => b"Type:0;".to_vec(),
+                    };
+                    let most = longest.entry(Asker { addr, nonce }).or_default();
                     *most = (*most).max(bytes.len());
                     start.get_or_insert(now);
-                    world.orchestrator.handle_datagram(now, from, &bytes);
+                    world.orchestrator.handle_datagram(now, addr, &bytes);
                 }
                 Step::Junk { bytes } => {
                     let is_intent = matches!(decode(&bytes), Ok(Message::Intent { .. }));
@@ -88,13 +95,6 @@ proptest! {
                     changed = Some(pick(n));
                     world.orchestrator.transaction_ended(now, pick(n));
                 }
-                Step::Withdraw(n) => {
-                    changed = Some(pick(n));
-                    world.orchestrator.withdraw(now, pick(n));
-                }
-                Step::Up(index, up) => {
-                    world.orchestrator.set_receiver_up(now, index, up);
-                }
                 Step::Wait(ms) => {
                     world.wait(Duration::from_millis(ms));
                 }
@@ -107,20 +107,31 @@ proptest! {
                 }
             }
             for Transmit { to, tid, datagram } in world.sent() {
-                let bound = longest.get(&to).copied();
-                prop_assert!(bound.is_some(), "8: only to those who asked");
+                let (nonce, is_list) = match decode(&datagram) {
+                    Ok(Message::Assignment { nonce, .. }) => (nonce, true),
+                    Ok(Message::Queued { nonce, .. }) => (Some(nonce), false),
+                    other => panic!("{other:?}"),
+                };
+                let asker = Asker { addr: to, nonce };
+                let bound = longest.get(&asker).copied();
+                prop_assert!(bound.is_some(), "8: only to those who asked, with their nonce");
                 prop_assert!(datagram.len() <= 1024);
+                prop_assert_eq!(is_list, tid.is_some());
                 if datagram.len() > 3 * bound.unwrap_or(0) {
+                    prop_assert!(is_list);
                     unlimited += 1;
                 }
-                if let Some((old, bytes, until)) = told.get(&to)
+                let Some(tid) = tid else { continue };
+                let of_others = told.iter().any(|(other, (of, ..))| *other != asker && *of == tid);
+                prop_assert!(!of_others, "two askers never get one transaction");
+                if let Some((old, bytes, until)) = told.get(&asker)
                     && now < *until
                     && config.live > 11
                 {
                     prop_assert_eq!((&tid, &datagram), (old, bytes), "14: the same again");
                     continue;
                 }
-                told.insert(to, (tid, datagram, now + 120 * SECOND));
+                told.insert(asker, (tid, datagram, now + 120 * SECOND));
             }
             prop_assert!(world.orchestrator.queued() <= config.queue, "17");
             prop_assert!(world.orchestrator.live() <= config.live, "17");

@@ -23,7 +23,6 @@ enum Step {
     },
     Wait(u64),
     Adopt(u64),
-    Accept(bool, bool),
 }
 
 fn tid() -> impl Strategy<Value = u64> {
@@ -43,7 +42,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<bool>().prop_map(|fails| Step::Answer { fails }),
         2 => (0..100_000u64).prop_map(Step::Wait),
         1 => tid().prop_map(Step::Adopt),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(new, any)| Step::Accept(new, any)),
     ]
 }
 
@@ -102,7 +100,6 @@ proptest! {
                     world.wait(Duration::from_millis(ms));
                 }
                 Step::Adopt(tid) => world.receiver.adopt(world.now, TransactionId(tid)),
-                Step::Accept(new, any) => world.receiver.set_accepting(new, any),
             }
             if let Some((local, from, bytes)) = datagram {
                 world.receiver.handle_datagram(world.now, Local(local), from, &bytes);
