@@ -165,8 +165,8 @@ impl World {
                 Ok(Message::Queued { nonce, .. }) => (Some(nonce), None),
                 other => unreachable!("nothing else is sent: {other:?}"),
             };
-            let asker = (to, nonce);
-            let asked = *self.longest.get(&asker).expect("8: only to who has asked");
+            let whom = (to, nonce);
+            let asked = *self.longest.get(&whom).expect("8: only to who has asked");
             assert!(!self.config.own.contains(&to) && to.port() != 0, "H13");
             assert!(datagram.len() <= MAX_CLASSIC_ASSIGNMENT);
             assert_eq!(list.map(|(tid, _)| tid), transmit.tid);
@@ -176,13 +176,13 @@ impl World {
             };
             assert!(parse(list).is_ok_and(|list| !list.is_empty()));
             self.unlimited += u32::from(datagram.len() > 3 * asked);
-            if let Some((told, bytes, until)) = self.told.get(&asker)
+            if let Some((told, bytes, until)) = self.told.get(&whom)
                 && self.now < *until
                 && self.has_room()
             {
                 assert_eq!((tid, &datagram), (*told, bytes), "14: the same again");
             } else {
-                self.told.insert(asker, (tid, datagram, self.now + self.config.repeat_window));
+                self.told.insert(whom, (tid, datagram, self.now + self.config.repeat_window));
             }
         }
         assert!(self.orchestrator.queued() <= self.config.queue, "17");

@@ -64,7 +64,8 @@ impl Known {
         while self.orchestrators.len() > MOST {
             self.orchestrators.pop_front();
         }
-        let text: String = self.orchestrators.iter().map(|one| format!("{one}\n")).collect();
+        let lines: Vec<_> = self.orchestrators.iter().map(SocketAddr::to_string).collect();
+        let text = lines.join("\n") + "\n";
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory)?;
         }
@@ -124,8 +125,8 @@ mod tests {
     fn of_more_than_a_thousand_the_oldest_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("orchestrators");
-        let text: String = (0..1_000).map(|n| format!("{}\n", addr(n))).collect();
-        std::fs::write(&path, text).unwrap();
+        let lines: Vec<_> = (0..1_000).map(|n| addr(n).to_string()).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
         Known::read(&path).unwrap().remember(addr(5_000)).unwrap();
         let known = Known::read(&path).unwrap();
         assert_eq!(known.orchestrators.len(), 1_000);

@@ -236,9 +236,9 @@ pub(crate) fn mdalp(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mdalp"));
     command.args(args).env("MDALP_PROBE", "none").stdin(Stdio::null());
     // What whoever runs the tests has learned of orchestrators is theirs.
-    ["MDALP_HOME", "XDG_STATE_HOME", "HOME"].into_iter().for_each(|name| {
+    for name in ["MDALP_HOME", "XDG_STATE_HOME", "HOME"] {
         command.env_remove(name);
-    });
+    }
     command
 }
 

@@ -12,7 +12,7 @@ pub use types::{Assignment, IntentConfig, IntentCounters, IntentError, Notice};
 use crate::ids::{Nonce, OrchestratorAddr};
 use crate::time::Instant;
 use crate::wire::list::{ListError, parse_up_to};
-use crate::wire::{Message, decode, encode_intent, encode_nonced_intent};
+use crate::wire::{Message, decode, encode_intent, encode_nonced_intent, encode_padded_intent};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub struct Intent {
     echoes: bool,
     /// The first assignment without an echo, and when it counts.
     held: Option<(Found, Instant)>,
-    /// Intents in a row that found nobody, and whether the last one did.
+    /// Intents in a row that found nobody, and the number of the last of them.
     refusals: u32,
-    refused: bool,
+    last_refused: u64,
     /// The last place in the queue that it said.
     position: Option<u64>,
     /// Whether a conflict was said: a flood of forged lists is one.
@@ -72,7 +72,7 @@ impl Intent {
             echoes: config.nonce.is_some() && config.require_echo,
             held: None,
             refusals: 0,
-            refused: false,
+            last_refused: 0,
             position: None,
             conflict: false,
             notices: VecDeque::new(),
@@ -91,7 +91,7 @@ impl Intent {
             self.counters.strangers += 1;
             return;
         }
-        (self.refusals, self.refused) = (0, false);
+        self.refusals = 0;
         let most = self.config.max_receivers;
         let problem = match decode(datagram) {
             Ok(Message::Assignment { tid, nonce, list }) => match parse_up_to(most, list) {
@@ -170,14 +170,11 @@ impl Intent {
     /// Takes the system's word that nobody listens at `by`. After three intents in a row that found
     /// nobody there, it is given up.
     pub fn handle_unreachable(&mut self, by: SocketAddr) {
-        if !self.is_asking()
-            || by != self.orchestrator.0
-            || self.refused
-            || self.counters.intents == 0
-        {
+        let known = self.counters.intents == self.last_refused;
+        if !self.is_asking() || by != self.orchestrator.0 || known {
             return;
         }
-        self.refused = true;
+        self.last_refused = self.counters.intents;
         self.refusals += 1;
         if self.refusals >= REFUSALS && self.held.is_none() {
             self.finish(Err(IntentError::Refused));
@@ -226,7 +223,6 @@ impl Intent {
         if !std::mem::take(&mut self.to_send) {
             return None;
         }
-        self.refused = false;
         self.counters.intents += 1;
         let second = self.counters.intents.is_multiple_of(2);
         match self.config.nonce {
@@ -234,19 +230,8 @@ impl Intent {
             Some(nonce) if self.echoes || !second => {
                 encode_nonced_intent(out, nonce, self.config.padding);
             }
-            Some(_) => encode_intent(out),
-            None if second => {
-                let start = out.len();
-                encode_intent(out);
-                const AROUND: usize = b"PAD:;".len();
-                let len = out.len() - start;
-                if let Some(zeros) = self.config.padding.checked_sub(len + AROUND) {
-                    out.extend_from_slice(b"PAD:");
-                    out.resize(out.len() + zeros, b'0');
-                    out.push(b';');
-                }
-            }
-            None => encode_intent(out),
+            None if second => encode_padded_intent(out, self.config.padding),
+            _ => encode_intent(out),
         }
         Some(self.orchestrator.0)
     }

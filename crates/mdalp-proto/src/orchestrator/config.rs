@@ -15,7 +15,8 @@ pub struct Config {
     pub concurrency: Option<usize>,
     /// How many receivers one transaction gets, the least loaded first. Default: all that fit.
     pub hand_out: Option<usize>,
-    /// How long the same assignment is given again to a client that asks again (F20).
+    /// How long the same assignment is given again to a client that asks again (F20). To an intent with a
+    /// nonce for as long as it is there, unless this is zero.
     ///
     /// Default 120 s, which is right where `transaction_claimed` is called as soon as a receiver
     /// has seen data. An orchestrator that never hears of that needs a short time, see

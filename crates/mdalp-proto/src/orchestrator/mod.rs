@@ -265,7 +265,9 @@ impl Orchestrator {
     fn repeat_answer(&mut self, now: Instant, from: Asker, len: usize) -> bool {
         let Some((tid, transaction)) = self.live.unclaimed_of(&from) else { return false };
         // A nonce is never used for another transaction, so there it may be said again for ever.
-        if from.nonce.is_none() && now >= transaction.assigned + self.config.repeat_window {
+        let window = self.config.repeat_window;
+        let for_ever = from.nonce.is_some() && window > Duration::ZERO;
+        if !for_ever && now >= transaction.assigned + window {
             return false;
         }
         if self.answer_ready_at(from, len) > now {

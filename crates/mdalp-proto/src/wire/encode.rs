@@ -18,6 +18,12 @@ pub fn encode_intent(out: &mut Vec<u8>) {
     out.extend_from_slice(b"Type:0;");
 }
 
+/// An intent that is padded and nothing more.
+pub(crate) fn encode_padded_intent(out: &mut Vec<u8>, len: usize) {
+    encode_intent(out);
+    pad(out, len);
+}
+
 /// An intent that can be told from every other one, padded to at least `len` bytes so that the
 /// answer is not much longer than the question.
 pub fn encode_nonced_intent(out: &mut Vec<u8>, nonce: Nonce, len: usize) {

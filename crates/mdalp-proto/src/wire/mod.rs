@@ -22,12 +22,12 @@ pub mod list;
 
 pub use caps::Capabilities;
 pub use decode::{DecodeError, decode};
-pub(crate) use encode::encode_spelled;
 pub use encode::{
     CLASSIC_CHUNK, MAX_DATA_HEADER, encode_ack, encode_assignment, encode_data_header,
     encode_intent, encode_nonced_intent, encode_probe, encode_probe_reply, encode_queued,
     encode_seal, encode_seal_reply,
 };
+pub(crate) use encode::{encode_padded_intent, encode_spelled};
 
 use crate::ids::{Nonce, SequenceNumber, TransactionId};
 use crate::ranges::RangeSet;

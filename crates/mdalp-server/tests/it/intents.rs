@@ -15,10 +15,9 @@ fn nonced(nonce: u64) -> Vec<u8> {
 
 /// The transaction, and the nonce that was echoed.
 fn assigned(datagram: &str) -> (TransactionId, Option<u64>) {
-    match decode(datagram.as_bytes()) {
-        Ok(Message::Assignment { tid, nonce, .. }) => (tid, nonce.map(|nonce| nonce.0)),
-        other => panic!("{other:?}"),
-    }
+    let message = decode(datagram.as_bytes()).unwrap();
+    let Message::Assignment { tid, nonce, .. } = message else { unreachable!("{message:?}") };
+    (tid, nonce.map(|nonce| nonce.0))
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use super::store::Key;
 use crate::payload;
 use crate::setup::Setup;
-use mdalp_proto::ids::{SequenceNumber, TransactionId};
+use mdalp_proto::ids::{Nonce, SequenceNumber, TransactionId};
 use mdalp_proto::layout::Layout;
 use mdalp_proto::ranges::RangeSet;
 use mdalp_proto::time::Instant;
@@ -78,7 +78,7 @@ pub(crate) struct Truth {
     orchestrator_limits: orchestrator::Config,
     issued: BTreeSet<u64>,
     /// The newest assignment of each address: which, when, in which life of the orchestrator.
-    answered: BTreeMap<SocketAddrV4, (u64, Instant, u32)>,
+    answered: BTreeMap<(SocketAddrV4, Option<Nonce>), (u64, Instant, u32)>,
     claimed: BTreeSet<u64>,
     /// The longest intent of each address.
     asked: BTreeMap<SocketAddrV4, usize>,
@@ -304,9 +304,15 @@ impl Truth {
 
     /// 13 and 14: ids are never issued twice, and one address gets one id until it is claimed.
     /// Unless a flood made the orchestrator forget some, `evicted` in all.
-    pub(crate) fn i13_assignment(&mut self, to: SocketAddrV4, tid: u64, life: u32, evicted: u64) {
+    pub(crate) fn i13_assignment(
+        &mut self,
+        (to, nonce): (SocketAddrV4, Option<Nonce>),
+        tid: u64,
+        life: u32,
+        evicted: u64,
+    ) {
         let window = self.orchestrator_limits.repeat_window;
-        let before = self.answered.get(&to).copied();
+        let before = self.answered.get(&(to, nonce)).copied();
         if let Some((old, when, its_life)) = before
             && life == its_life
             && evicted == 0
@@ -319,7 +325,7 @@ impl Truth {
         if before.is_none_or(|(old, ..)| old != tid) {
             let fresh = self.issued.insert(tid);
             self.check(fresh, 13, || format!("{tid} is issued twice"));
-            self.answered.insert(to, (tid, self.now, life));
+            self.answered.insert((to, nonce), (tid, self.now, life));
         }
     }
 

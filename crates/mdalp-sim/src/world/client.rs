@@ -14,7 +14,7 @@ use crate::payload;
 use crate::report::{Sample, SampleKind};
 use crate::setup::{ClientSetup, Mode, Program, Setup, Twin};
 use mdalp_netem::PathConfig;
-use mdalp_proto::ids::{OrchestratorAddr, TransactionId};
+use mdalp_proto::ids::{Nonce, OrchestratorAddr, TransactionId};
 use mdalp_proto::intent::{Assignment, Intent, IntentError};
 use mdalp_proto::layout::Layout;
 use mdalp_proto::split::Share;
@@ -53,7 +53,7 @@ pub enum End {
 #[derive(Debug)]
 enum Brain {
     Waiting,
-    Asking(Intent),
+    Asking(Box<Intent>),
     /// The original asks once.
     AskingOnce,
     Measuring {
@@ -221,7 +221,10 @@ impl Client {
                 let orchestrator = OrchestratorAddr(SocketAddr::V4(orchestrator_addr()));
                 self.brain = match self.setup.program {
                     Program::Mdalp(_) => {
-                        Brain::Asking(Intent::new(now, self.setup.intent, orchestrator))
+                        let mut config = self.setup.intent;
+                        let seed = setup.seed ^ self.index as u64;
+                        config.nonce = Some(Nonce(mdalp_netem::derive_seed(seed, 3)));
+                        Brain::Asking(Box::new(Intent::new(now, config, orchestrator)))
                     }
                     Program::Original(_) => {
                         self.out.clear();

@@ -445,8 +445,8 @@ impl Server {
         while let Some(transmit) = orchestrator.poll_transmit() {
             let to = v4(transmit.to);
             let evicted = orchestrator.counters().evicted;
-            if let Some(tid) = transmit.tid {
-                truth.i13_assignment(to, tid.0, self.life, evicted);
+            if let Ok(Message::Assignment { tid, nonce, .. }) = decode(&transmit.datagram) {
+                truth.i13_assignment((to, nonce), tid.0, self.life, evicted);
             }
             truth.i09_assignment(to, transmit.datagram.len(), self.life);
             net.send_down(host, to, &transmit.datagram);
