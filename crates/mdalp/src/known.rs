@@ -115,7 +115,7 @@ mod tests {
     fn a_broken_file_is_said_to_be_one_and_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("orchestrators");
-        for broken in [&b"10.0.0.1:4650\nno address\n"[..], b"\xff\n", &[b'1'; 70_000]] {
+        for broken in [&b"10.0.0.1:4650\nno address\n"[..], b"\xff\n", &vec![b'1'; 70_000]] {
             std::fs::write(&path, broken).unwrap();
             assert!(Known::read(&path).is_err());
         }

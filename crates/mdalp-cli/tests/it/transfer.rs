@@ -74,9 +74,8 @@ fn given_latencies_make_the_published_plan() {
 #[test]
 fn standard_input_is_a_payload() {
     let net = Net::new();
-    // An empty payload is on record by its statement alone.
     let _server = net.serve(&[]);
-    // More than is kept in memory.
+    // Nothing, of which only the seal is sent; and more than is kept in memory.
     for len in [0, 3, (1 << 20) + 17] {
         let bytes = payload(len);
         let before = net.tids();

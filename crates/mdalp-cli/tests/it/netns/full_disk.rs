@@ -27,10 +27,10 @@ fn f28_on_a_full_disk_nothing_begins_until_there_is_room_again() {
     let filler = format!("{data}/filler");
     shell(&format!("fallocate -l 200M {filler}"));
     let mut client = Watched::start(&mut net.client(&net.file("second", &second), &["-vv"]));
-    let intent = |event: &Value| event["text"].as_str().is_some_and(|t| t.starts_with("Type:0"));
     for _ in 0..3 {
-        client.wait_for(intent);
+        client.wait_for(|event: &Value| event["type"] == "retransmit");
     }
+    assert_eq!(net.tids(), [tid], "an assignment alone is not on record");
     assert!(net.get(tid) == first);
     fs::remove_file(filler).unwrap();
     let (status, events, stderr) = client.finish();
