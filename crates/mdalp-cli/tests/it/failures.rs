@@ -45,6 +45,7 @@ fn t24_an_orchestrator_that_is_not_there_is_named_at_once_and_not_waited_for_to_
     assert_eq!(waiting["addresses"][0], format!("{}:4650", net.ip(1)));
     let (status, events, stderr) = client.finish();
     assert_eq!(status.code(), Some(3));
+    assert_eq!(events.last().unwrap()["reason"], "no_orchestrator");
     assert!(events.last().unwrap()["t_ns"].as_u64().unwrap() < 20_000_000_000);
     assert!(stderr.contains("nobody listens there"), "{stderr}");
 }

@@ -2,8 +2,8 @@
 //!
 //! Which answer counts is decided by [`mdalp_proto::intent`].
 
-use super::waiting::Wait;
-use super::{Session, said};
+use super::Session;
+use super::waiting::Asking;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind};
 use crate::known::Known;
@@ -29,7 +29,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
         let mut intent = Intent::new(self.clock.now(), config, OrchestratorAddr(orchestrator));
         let mut datagram = Vec::new();
         let mut conflict = None;
-        let mut wait = Wait::from(self.clock.now());
+        let mut asking = Asking::new(self.clock.now(), orchestrator);
         loop {
             while let Some(to) = intent.poll_transmit(&mut datagram) {
                 self.trace("sent", to, &datagram);
@@ -51,7 +51,7 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 }
                 return Ok(assignment);
             }
-            let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(wait.due);
+            let next = intent.poll_timeout().unwrap_or(self.clock.now()).min(asking.wait.due);
             let received = tokio::select! {
                 // An answer that waits counts, also where the time was up before this process ran.
                 biased;
@@ -60,32 +60,26 @@ impl<F: FnMut(&Event)> Session<'_, F> {
                 () = tokio::time::sleep_until(self.clock.to_tokio(next)) => None,
             };
             let now = self.clock.now();
-            let trouble = match received {
+            match received {
                 Some(Arrival::Datagram(at, from)) => {
                     let bytes = self.inbox.bytes(at).to_vec();
                     self.trace("received", from, &bytes);
                     intent.handle_datagram(now, from, &bytes);
                     // A flood must not keep what is due from being done.
                     intent.handle_timeout(now);
-                    None
                 }
                 Some(Arrival::Refused(by)) => {
+                    self.note_trouble(by, io::ErrorKind::ConnectionRefused);
+                    asking.failed(now, by);
                     intent.handle_unreachable(by);
-                    Some((by, io::ErrorKind::ConnectionRefused))
                 }
-                Some(Arrival::Unreachable(peer, why)) => Some((peer, why)),
-                None => {
-                    intent.handle_timeout(now);
-                    None
+                Some(Arrival::Unreachable(peer, why)) => {
+                    self.note_trouble(peer, why);
+                    asking.failed(now, peer);
                 }
-            };
-            if let Some((peer, why)) = trouble
-                && self.note_trouble(peer, why)
-            {
-                // Worth a word at once.
-                wait.due = now;
+                None => intent.handle_timeout(now),
             }
-            self.remind_of_orchestrator(orchestrator, &mut wait);
+            self.remind_of_orchestrator(&mut asking);
         }
     }
 
@@ -183,12 +177,13 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             IntentError::StillWaiting { position } => {
                 SendError::StillWaiting { addr, seconds, position }
             }
-            _ => SendError::NoAnswer {
-                addr,
-                seconds,
-                intents: intent.counters().intents,
-                system: said(self.trouble_of(&[addr])),
-            },
+            _ => {
+                let intents = intent.counters().intents;
+                let system = self.trouble_of(&[addr]);
+                let system =
+                    system.map_or_else(String::new, |said| format!("; the system says: {said}"));
+                SendError::NoAnswer { addr, seconds, intents, system }
+            }
         }
     }
 }

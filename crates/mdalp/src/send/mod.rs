@@ -179,11 +179,6 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     }
 }
 
-/// What the system says, as the end of a sentence.
-fn said(trouble: Option<String>) -> String {
-    trouble.map_or_else(String::new, |trouble| format!("; the system says: {trouble}"))
-}
-
 /// The orchestrator's address; IPv4 first where a name has both, as classic orchestrators have it.
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr, SendError> {
     let failed = |source| SendError::Resolve { host: host.to_owned(), source };

@@ -44,10 +44,32 @@ impl Wait {
     }
 }
 
+/// The wait for the orchestrator.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) wait: Wait,
+    orchestrator: SocketAddr,
+    /// Whether it was said that the system has something to say.
+    named: bool,
+}
+
+impl Asking {
+    pub(super) fn new(now: Instant, orchestrator: SocketAddr) -> Self {
+        Self { wait: Wait::from(now), orchestrator, named: false }
+    }
+
+    /// The system says that something did not reach `peer`: that is worth a word at once, once.
+    pub(super) fn failed(&mut self, now: Instant, peer: SocketAddr) {
+        if peer == self.orchestrator && !std::mem::replace(&mut self.named, true) {
+            self.wait.due = now;
+        }
+    }
+}
+
 impl<F: FnMut(&Event)> Session<'_, F> {
-    /// Notes what the system says of `peer`. Whether it said nothing before.
-    pub(super) fn note_trouble(&mut self, peer: SocketAddr, why: io::ErrorKind) -> bool {
-        self.trouble.insert(peer, why).is_none()
+    /// Notes what the system says of `peer`.
+    pub(super) fn note_trouble(&mut self, peer: SocketAddr, why: io::ErrorKind) {
+        self.trouble.insert(peer, why);
     }
 
     /// What the system says of those of `peers` that it said something of.
@@ -98,8 +120,9 @@ impl<F: FnMut(&Event)> Session<'_, F> {
     }
 
     /// Says that the orchestrator has not answered, if it is time to.
-    pub(super) fn remind_of_orchestrator(&mut self, peer: SocketAddr, wait: &mut Wait) {
-        if let Some(lasted) = wait.lasted(self.clock.now()) {
+    pub(super) fn remind_of_orchestrator(&mut self, asking: &mut Asking) {
+        if let Some(lasted) = asking.wait.lasted(self.clock.now()) {
+            let peer = asking.orchestrator;
             let problem = self.trouble_of(&[peer]);
             self.say_waiting_with("orchestrator", vec![peer.to_string()], lasted, problem);
         }
@@ -144,5 +167,17 @@ mod tests {
         wait.news(at(20_000));
         assert_eq!(wait.lasted(at(21_499)), None);
         assert_eq!(wait.lasted(at(21_500)), Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn t24_what_the_system_says_of_the_orchestrator_is_worth_a_word_at_once_and_once() {
+        let orchestrator = "127.0.0.1:4650".parse().unwrap();
+        let mut asking = Asking::new(at(0), orchestrator);
+        asking.failed(at(1), "127.0.0.1:4651".parse().unwrap());
+        assert_eq!(asking.wait.due, at(1500), "another's trouble says nothing of it");
+        asking.failed(at(1), orchestrator);
+        assert_eq!(asking.wait.lasted(at(1)), Some(Duration::from_millis(1)));
+        asking.failed(at(1000), orchestrator);
+        assert_eq!(asking.wait.due, at(10_001));
     }
 }
