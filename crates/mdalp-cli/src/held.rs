@@ -165,15 +165,23 @@ impl Held {
         Ok(Some(whole))
     }
 
-    /// Chunks and bytes, where some are in more than one store.
+    /// Chunks and bytes, where some are in more than one store. What is damaged in all of them is not there.
     fn count(&self, tid: TransactionId) -> Result<(u64, u64), ReadError> {
         let (mut chunks, mut bytes) = (0, 0);
-        self.read(tid, SequenceNumber(0), &mut |_, data| {
-            chunks += 1;
-            bytes += data.len() as u64;
-            ControlFlow::Continue(())
-        })?;
-        Ok((chunks, bytes))
+        let mut from = SequenceNumber(0);
+        loop {
+            let read = self.read(tid, from, &mut |_, data| {
+                chunks += 1;
+                bytes += data.len() as u64;
+                ControlFlow::Continue(())
+            });
+            match read {
+                Err(ReadError::Damaged { seq }) if seq >= from && seq.0 < u64::MAX => {
+                    from = SequenceNumber(seq.0 + 1);
+                }
+                other => return other.map(|()| (chunks, bytes)),
+            }
+        }
     }
 }
 
