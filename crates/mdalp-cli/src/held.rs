@@ -18,11 +18,13 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+const DEFAULT: &str = "mdalp-data";
+
 /// Where to look.
 #[derive(clap::Args)]
 pub(crate) struct DataArgs {
     /// Data directory of the servers; repeat it for receivers that have one each
-    #[arg(long, value_name = "DIR", default_value = "mdalp-data")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT)]
     data: Vec<PathBuf>,
 }
 
@@ -49,6 +51,11 @@ impl DataArgs {
     pub(crate) fn open_as_it_is(&self) -> Result<Held, Failure> {
         let stores = self.data.iter().map(|dir| open(dir)).collect::<Result<_, _>>()?;
         Ok(Held { stores })
+    }
+
+    /// Whether the operator named a directory that is not the default one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.data != [Path::new(DEFAULT)]
     }
 
     pub(crate) fn dirs(&self) -> &[PathBuf] {

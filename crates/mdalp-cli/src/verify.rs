@@ -70,6 +70,12 @@ impl Args {
         let blake3 = payload.blake3().map_err(unreadable)?;
         let (bytes, expected, whose) = match against.parse() {
             Ok(tid) => self.held(TransactionId(tid))?,
+            Err(_) if self.data.is_given() => {
+                return Err(Exit::Usage.because(
+                    "a receipt is compared without the servers: leave --data out, or give the \
+                     transaction id in place of the receipt",
+                ));
+            }
             Err(_) => receipt(Path::new(against))?,
         };
         if (payload.len(), blake3::Hash::from_bytes(blake3)) != (bytes, expected) {

@@ -22,11 +22,13 @@ fn our_own_servers_confirm_the_payload_and_the_receipt_can_be_checked() {
     assert_eq!(net.get(tid), bytes);
 
     let (tid, data) = (tid.to_string(), net.data());
-    let verify =
-        |against: &str| run(&mut mdalp(&["verify", &file, against, "--data", &data])).status.code();
-    assert_eq!((verify(&tid), verify(receipt)), (Some(0), Some(0)));
+    let held = || run(&mut mdalp(&["verify", &file, &tid, "--data", &data])).status.code();
+    let by = |receipt| run(&mut mdalp(&["verify", &file, receipt])).status.code();
+    assert_eq!((held(), by(receipt)), (Some(0), Some(0)));
     std::fs::write(&file, b"something else").unwrap();
-    assert_eq!((verify(&tid), verify(receipt), verify("/none")), (Some(7), Some(7), Some(9)));
+    assert_eq!((held(), by(receipt), by("/none")), (Some(7), Some(7), Some(9)));
+    let both = run(&mut mdalp(&["verify", &file, receipt, "--data", &data]));
+    assert_eq!(both.status.code(), Some(2), "T29: --data would be ignored");
 }
 
 #[test]
