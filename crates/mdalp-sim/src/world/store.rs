@@ -167,7 +167,7 @@ impl Store {
         });
         if let Some(log) = &self.log {
             let chunks: Vec<_> = chunks.collect();
-            let begun = chunks.iter().filter(|chunk| self.assigned.remove(&chunk.tid));
+            let begun = chunks.iter().filter(|chunk| self.assigned.contains(&chunk.tid));
             let info = TransactionInfo { begun: now_of(net), ..TransactionInfo::default() };
             let begun: Vec<_> = begun.map(|chunk| (chunk.tid, info.clone())).collect();
             log.append_with(now_of(net), &begun, &chunks, results);
@@ -226,6 +226,7 @@ impl Store {
             let tid = pending.append.tid.0;
             match result {
                 Ok(_) => {
+                    self.assigned.remove(&TransactionId(tid));
                     if begun.contains(&tid) {
                         self.book.begun.insert(tid, now);
                     }
@@ -287,13 +288,18 @@ impl Store {
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
         let (tid, wall) = (asked.seal.tid, now_of(net));
-        if asked.seal.statement.chunks == 0 && self.assigned.remove(&tid) {
+        if asked.seal.statement.chunks == 0 && self.assigned.contains(&tid) {
             let info = TransactionInfo { begun: wall, ..TransactionInfo::default() };
             match log.begin(tid, &info) {
-                Ok(()) => self.book.begun.insert(tid.0, wall),
+                Ok(()) => {
+                    self.assigned.remove(&tid);
+                    self.book.begun.insert(tid.0, wall);
+                }
                 // Whatever comes of it, the answer tells.
-                Err(_) => self.book.unsure.begun.insert(tid.0, wall),
-            };
+                Err(_) => {
+                    self.book.unsure.begun.insert(tid.0, wall);
+                }
+            }
         }
         let (done, attempts) =
             drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
