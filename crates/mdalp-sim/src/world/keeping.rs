@@ -127,7 +127,7 @@ impl Store {
         for Attempt { tid, said, is_confirmed } in attempts {
             let Said::Released(why) = said else { continue };
             let may_go = self.may_go(tid, why, now_of(net));
-            truth.i31_kept(may_go || self.book.is_damaged, (tid.0, 0));
+            truth.i31_kept(may_go || self.book.is_damaged, tid.0);
             if !is_confirmed {
                 self.book.unsure.released.insert(tid);
                 continue;

@@ -57,7 +57,14 @@ pub(super) fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
 }
 
-fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
+fn rules(mut retention: Retention, twin: Option<Twin>, wall: u64, now: Instant) -> Steps {
+    if twin == Some(Twin::ReleasesEarly) {
+        let Retention { assigned, unannounced, complete, .. } = &mut retention;
+        [assigned, unannounced, complete]
+            .into_iter()
+            .flatten()
+            .for_each(|patience| *patience /= 10);
+    }
     Steps::new(Completion::new(retention, wall, now))
 }
 
@@ -100,7 +107,7 @@ impl Store {
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: rules(setup.servers.retention, EPOCH, Instant::ZERO),
+            rules: rules(setup.servers.retention, setup.twin, EPOCH, Instant::ZERO),
         }
     }
 
@@ -111,7 +118,7 @@ impl Store {
             return Ok(());
         };
         self.log = None;
-        self.rules = rules(self.book.retention, now_of(net).0, net.now);
+        self.rules = rules(self.book.retention, self.twin, now_of(net).0, net.now);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -170,7 +177,8 @@ impl Store {
             let begun = chunks.iter().filter(|chunk| self.assigned.contains(&chunk.tid));
             let info = TransactionInfo { begun: now_of(net), ..TransactionInfo::default() };
             let begun: Vec<_> = begun.map(|chunk| (chunk.tid, info.clone())).collect();
-            log.append_with(now_of(net), &begun, &chunks, results);
+            let recorded = if self.twin == Some(Twin::NoBegin) { &[][..] } else { &begun };
+            log.append_with(now_of(net), recorded, &chunks, results);
             let begun = begun.iter().map(|(tid, _)| tid.0).collect();
             self.note_appended(net, &begun, batch, results);
         } else if self.options.is_some() {
