@@ -1,7 +1,7 @@
 //! What was assigned and has not begun: in memory only, so that an intent costs no disk.
 //!
-//! The first chunk of a transaction takes its entry out, and the writer records it with that chunk. Does
-//! not know when assignments lapse: the oldest go when there are too many, and a transaction that begins
+//! The writer records one with its first chunk, and takes it out when that is kept: for one that was
+//! refused because the disk is full there is another try. Does not know when assignments lapse: the oldest go when there are too many, and a transaction that begins
 //! after that is kept as one that nobody announced.
 
 use mdalp_proto::ids::TransactionId;
@@ -66,30 +66,42 @@ impl Assignments {
         table.assigned.insert(tid, Assignment { serial: table.serial, client, at, receivers });
     }
 
-    /// Takes those of `tids` out that are there.
+    /// Those of `tids` that are here, to be recorded.
     pub(crate) fn begun_by(
         &self,
         tids: impl Iterator<Item = TransactionId>,
     ) -> Vec<(TransactionId, TransactionInfo)> {
-        let table = &mut *self.table();
+        let table = &*self.table();
         if table.assigned.is_empty() {
             return Vec::new();
         }
         let begun = tids.filter_map(|tid| {
-            let Assignment { serial, client, at, receivers } = table.assigned.remove(&tid)?;
-            table.order.remove(&serial);
+            let Assignment { client, at, receivers, .. } = table.assigned.get(&tid)?;
             let receivers = receivers.iter().filter_map(|&i| self.names.get(usize::from(i)));
             let receivers = receivers.cloned().collect();
-            Some((tid, TransactionInfo { client: client.to_string(), begun: at, receivers }))
+            Some((tid, TransactionInfo { client: client.to_string(), begun: *at, receivers }))
         });
         begun.collect()
+    }
+
+    /// Takes out those of `tids` that are here: they are on record.
+    pub(crate) fn recorded(&self, tids: impl Iterator<Item = TransactionId>) {
+        let table = &mut *self.table();
+        for tid in tids {
+            if let Some(Assignment { serial, .. }) = table.assigned.remove(&tid) {
+                table.order.remove(&serial);
+            }
+        }
     }
 
     /// Records `tid` in `store` if it is here: for a payload without chunks.
     pub(crate) fn begin(&self, store: &dyn Store, tid: TransactionId) {
         for (tid, info) in self.begun_by(std::iter::once(tid)) {
-            if let Err(error) = store.begin(tid, &info) {
-                tracing::debug!(%tid, %error, "an empty transaction was not recorded");
+            match store.begin(tid, &info) {
+                Ok(()) => self.recorded(std::iter::once(tid)),
+                Err(error) => {
+                    tracing::debug!(%tid, %error, "an empty transaction was not recorded");
+                }
             }
         }
     }
@@ -114,6 +126,7 @@ mod tests {
         let begun = assigned.begun_by([9, 10].into_iter().map(TransactionId));
         assert_eq!(begun.len(), 1);
         assert_eq!((begun[0].0, begun[0].1.begun), (TransactionId(10), UnixMillis(10)));
+        assigned.recorded(std::iter::once(TransactionId(10)));
         assert!(assigned.begun_by(std::iter::once(TransactionId(10))).is_empty(), "only once");
         assert_eq!(sizes(), (MOST - 1, MOST - 1));
     }

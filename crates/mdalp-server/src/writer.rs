@@ -77,6 +77,10 @@ pub(crate) fn spawn(
         }
         let begun = assigned.begun_by(chunks.chunk_by(|a, b| a.tid == b.tid).map(|run| run[0].tid));
         store.append_with(wall(), &begun, &chunks, &mut results);
+        if !begun.is_empty() {
+            let kept = chunks.iter().zip(&results).filter(|(_, result)| result.is_ok());
+            assigned.recorded(kept.map(|(chunk, _)| chunk.tid));
+        }
         let mut results = results.drain(..);
         done.extend(batches.drain(..).map(|(user, mut batch)| {
             batch.results.extend(results.by_ref().take(batch.appends.len()));
@@ -98,4 +102,49 @@ fn helper(store: Arc<dyn Store>) -> Result<Helper, ServerError> {
         }
         false
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdalp_proto::ids::TransactionId;
+    use mdalp_proto::receiver::{Config, Local, Receiver};
+    use mdalp_proto::time::Instant;
+    use mdalp_store::disk::mem::MemDisk;
+    use mdalp_store::{AppendError, Appended, Limits, Options, Query, SegmentLog, UnixMillis};
+
+    const TID: TransactionId = TransactionId(7);
+
+    /// Of one chunk, as the receivers' machine wants it written.
+    fn batch() -> Batch {
+        let datagram = b"Type:2;TID:7;SEQ:0;DATA:x";
+        let mut machine = Receiver::new(Config::default());
+        machine.handle_datagram(Instant::ZERO, Local(0), ([192, 0, 2, 1], 9).into(), datagram);
+        let mut batch = Batch::default();
+        batch.push(machine.poll_append().unwrap(), datagram);
+        batch
+    }
+
+    #[tokio::test]
+    async fn f28_an_assignment_outlives_that_its_first_chunk_finds_no_room() {
+        let disk = MemDisk::new();
+        let limits = Limits { min_free_for_append: 1 << 20, ..Limits::NONE };
+        let options = Options { segment_bytes: 64 << 10, limits, ..Options::new(7) };
+        let store = Arc::new(SegmentLog::open(disk.clone(), options).unwrap());
+        let assigned = Arc::new(Assignments::of(Vec::new()));
+        assigned.add(TID, ([192, 0, 2, 1], 9).into(), UnixMillis(1), Box::new([]));
+        let mut writer =
+            spawn(store.clone(), vec![ReceiverId(0)], assigned.clone(), 1).unwrap().remove(0);
+
+        disk.set_capacity(Some(128 << 10));
+        writer.send(batch()).unwrap();
+        assert_eq!(writer.reply().await.unwrap().results, [Err(AppendError::Full)]);
+        disk.set_capacity(None);
+        writer.send(batch()).unwrap();
+        assert_eq!(writer.reply().await.unwrap().results, [Ok(Appended::New)]);
+
+        let held = store.transaction(TID).unwrap().unwrap();
+        assert_eq!(held.info.map(|info| info.begun), Some(UnixMillis(1)));
+        assert!(assigned.begun_by(std::iter::once(TID)).is_empty(), "it is on record");
+    }
 }

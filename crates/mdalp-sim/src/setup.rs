@@ -249,11 +249,15 @@ pub enum Twin {
     ShareTakenForWhole,
     /// A crowded store makes room.
     CrowdingDeletes,
+    /// Nothing is kept for longer than a tenth of its time.
+    ReleasesEarly,
+    /// Assigned transactions begin without a record of it.
+    NoBegin,
 }
 
 impl Twin {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("no-retransmission", Self::NoRetransmission),
         ("no-deduplication", Self::NoDeduplication),
         ("answers-duplicate-acks", Self::AnswersDuplicateAcks),
@@ -265,6 +269,8 @@ impl Twin {
         ("no-repeats", Self::NoRepeats),
         ("share-taken-for-whole", Self::ShareTakenForWhole),
         ("crowding-deletes", Self::CrowdingDeletes),
+        ("releases-early", Self::ReleasesEarly),
+        ("no-begin", Self::NoBegin),
     ];
 
     /// The one of this name.

@@ -13,6 +13,7 @@ use mdalp_store::{
     ChunkLog, NewChunk, Query, ReceiverId, Release, SegmentLog, State, Transactions, UnixMillis,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Nobody else draws these, or once in 2⁴⁴ times.
 const FIRST: u64 = u64::MAX - (1 << 20);
@@ -31,6 +32,8 @@ pub(crate) struct Churn {
     commits: u64,
     /// By transaction.
     held: BTreeMap<u64, BTreeSet<u64>>,
+    /// When the last chunk of each came, or may have come.
+    touched: BTreeMap<u64, UnixMillis>,
     released: BTreeSet<u64>,
 }
 
@@ -76,6 +79,7 @@ impl Churn {
         let mut results = Vec::new();
         log.append(now, &chunks.collect::<Vec<_>>(), &mut results);
         let taken = all.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        self.touched.insert(tid, now);
         self.held.entry(tid).or_default().extend(taken.map(|(&((_, seq), _), _)| seq));
         if part + 1 < COMMITS {
             return;
@@ -93,6 +97,12 @@ impl Churn {
     /// The rules let `tid` go.
     pub(crate) fn expired(&mut self, tid: u64) {
         self.held.remove(&tid);
+    }
+
+    /// Whether no chunk of `tid` has come for so long.
+    pub(crate) fn is_silent(&self, tid: u64, now: UnixMillis, patience: Duration) -> bool {
+        let last = self.touched.get(&tid);
+        last.is_some_and(|last| u128::from(now.0.saturating_sub(last.0)) >= patience.as_millis())
     }
 
     /// Chunks that are there no more, and why that is; they count as not taken from now on.

@@ -7,12 +7,13 @@ use super::checks::Truth;
 use super::churn;
 use super::net::Net;
 use super::store::{Found, Key, Store, contents, drive, now_of};
+use super::unsure::Unsure;
+use super::watched::{Attempt, Said};
 use crate::setup::Twin;
 use mdalp_netem::Rng;
-use mdalp_proto::completion::{Finding, Reason, Retention};
+use mdalp_proto::completion::{Finding, Retention};
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_proto::wire::{ChunkCrc, Statement};
-use mdalp_store::complete::Done;
 use mdalp_store::disk::Disk;
 use mdalp_store::{
     AppendError, AppendResult, ChunkLog, Damage, Query, Reader, Release, State, Transactions,
@@ -33,7 +34,7 @@ pub(super) struct Book {
     pub(super) begun: BTreeMap<u64, UnixMillis>,
     pub(super) touched: BTreeMap<u64, UnixMillis>,
     stated: BTreeSet<u64>,
-    closed: BTreeMap<u64, UnixMillis>,
+    pub(super) closed: BTreeMap<u64, UnixMillis>,
     /// Chunks that were struck out as damaged and did not come again.
     pub(super) lost: BTreeSet<Key>,
     /// Something on the disk is damaged, and nobody has looked yet.
@@ -44,7 +45,9 @@ pub(super) struct Book {
     only_chunks: bool,
     /// How far the calendar is ahead, in milliseconds.
     pub(super) leap: u64,
-    gone: BTreeSet<u64>,
+    /// What the disk failed to confirm.
+    pub(super) unsure: Unsure,
+    pub(super) gone: BTreeSet<u64>,
     pub(super) crowded: u64,
     pub(super) struck: u64,
 }
@@ -62,6 +65,7 @@ impl Book {
             is_damaged: false,
             only_chunks: true,
             leap: 0,
+            unsure: Unsure::default(),
             gone: BTreeSet::new(),
             crowded: 0,
             struck: 0,
@@ -83,7 +87,7 @@ impl Book {
     }
 
     /// Whether the operator's settings let `tid` go, of which these chunks are held.
-    fn may_go(&self, tid: u64, why: Reason, seqs: &[u64], now: UnixMillis) -> bool {
+    fn may_go(&self, tid: u64, why: Release, seqs: &[u64], now: UnixMillis) -> bool {
         let passed = |since: Option<&UnixMillis>, patience: Option<std::time::Duration>| {
             let Some((since, patience)) = since.zip(patience) else { return false };
             u128::from(now.0.saturating_sub(since.0)) >= patience.as_millis()
@@ -92,14 +96,14 @@ impl Book {
         let has_gaps = seqs.iter().enumerate().any(|(at, &seq)| at as u64 != seq);
         let announced = self.begun.contains_key(&tid);
         match why {
-            Reason::Removed => passed(self.closed.get(&tid), self.retention.complete),
-            Reason::Expired if announced && seqs.is_empty() => {
+            Release::Removed => passed(self.closed.get(&tid), self.retention.complete),
+            Release::Expired if announced && seqs.is_empty() => {
                 !self.stated.contains(&tid) && passed(since, Some(self.retention.unclaimed))
             }
-            Reason::Expired if announced => has_gaps && passed(since, self.retention.assigned),
+            Release::Expired if announced => has_gaps && passed(since, self.retention.assigned),
             // The begin failed as far as anybody was told, and is on the disk.
-            Reason::Expired if seqs.is_empty() => true,
-            Reason::Expired => {
+            Release::Expired if seqs.is_empty() => true,
+            Release::Expired => {
                 !self.stated.contains(&tid) && passed(since, self.retention.unannounced)
             }
         }
@@ -117,28 +121,46 @@ impl Store {
         let (wall, twin) = (self.wall(net), self.twin);
         let mut lost = Vec::new();
         let Some(log) = &self.log else { return lost };
-        let done = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
+        let (_, attempts) = drive(log, &mut self.rules, twin, wall, |rules, store, done| {
             rules.sweep(store, net.now, wall, done);
         });
-        for done in done {
-            let Done::Released(tid, why) = done else { continue };
-            if let Some(churn) = self.churn.as_mut().filter(|_| churn::is_churn(tid)) {
-                churn.expired(tid.0);
-                truth.i31_kept(self.book.retention.unannounced.is_some(), (tid.0, 0));
+        for Attempt { tid, said, is_confirmed } in attempts {
+            let Said::Released(why) = said else { continue };
+            let may_go = self.may_go(tid, why, now_of(net));
+            truth.i31_kept(may_go || self.book.is_damaged, tid.0);
+            if !is_confirmed {
+                self.book.unsure.released.insert(tid);
                 continue;
             }
-            let held = self.model.range((tid.0, 0)..=(tid.0, u64::MAX));
-            let seqs: Vec<_> = held.map(|(&(_, seq), _)| seq).collect();
-            let may_go = self.book.may_go(tid.0, why, &seqs, now_of(net));
-            truth.i31_kept(may_go || self.book.is_damaged, (tid.0, 0));
-            self.forget(tid.0);
-            self.book.gone.insert(tid.0);
-            lost.push(Some(tid));
+            self.let_go(tid);
+            if !churn::is_churn(tid) {
+                lost.push(Some(tid));
+            }
         }
         let Some(log) = &self.log else { return lost };
         while log.reclaim() == Ok(true) {}
         lost.extend(self.scrub(truth).into_iter().flatten());
         lost
+    }
+
+    /// Whether the operator's settings let `tid` go.
+    fn may_go(&self, tid: TransactionId, why: Release, now: UnixMillis) -> bool {
+        if let Some(churn) = self.churn.as_ref().filter(|_| churn::is_churn(tid)) {
+            let patience = self.book.retention.unannounced.filter(|_| why == Release::Expired);
+            return patience.is_some_and(|patience| churn.is_silent(tid.0, now, patience));
+        }
+        let held = self.model.range((tid.0, 0)..=(tid.0, u64::MAX));
+        let seqs: Vec<_> = held.map(|(&(_, seq), _)| seq).collect();
+        self.book.may_go(tid.0, why, &seqs, now)
+    }
+
+    /// `tid` is released.
+    pub(super) fn let_go(&mut self, tid: TransactionId) {
+        if let Some(churn) = self.churn.as_mut().filter(|_| churn::is_churn(tid)) {
+            return churn.expired(tid.0);
+        }
+        self.forget(tid.0);
+        self.book.gone.insert(tid.0);
     }
 
     /// What was released need not be there any more.

@@ -12,8 +12,8 @@ use mdalp_store::Damage;
 
 impl Truth {
     /// 31: what was acknowledged goes only by the operator's retention, or as damage that is reported.
-    pub(crate) fn i31_kept(&mut self, ok: bool, key: Key) {
-        self.check(ok, 31, || format!("{}/{} was acknowledged and is not kept", key.0, key.1));
+    pub(crate) fn i31_kept(&mut self, ok: bool, tid: u64) {
+        self.check(ok, 31, || format!("{tid} is released before its time"));
     }
 
     /// 31: and what has rotted is not handed out.

@@ -17,7 +17,8 @@ mod outcome;
 mod process;
 mod server;
 mod store;
-mod twisted;
+mod unsure;
+mod watched;
 
 pub use checks::Violation;
 pub use client::End;

@@ -8,7 +8,7 @@ use super::churn::{self, Churn};
 use super::keeping::Book;
 use super::net::Net;
 use super::server::Pending;
-use super::twisted::AllThereIs;
+use super::watched::{Attempt, Watched};
 use crate::setup::{Disk, Setup, Twin};
 use mdalp_netem::Rng;
 use mdalp_proto::completion::{Answer, Completion, Retention, seems_over};
@@ -57,24 +57,30 @@ pub(super) fn now_of(net: &Net) -> UnixMillis {
     UnixMillis(EPOCH + net.now.as_nanos() / 1_000_000)
 }
 
-fn rules(retention: Retention, wall: u64, now: Instant) -> Steps {
+fn rules(mut retention: Retention, twin: Option<Twin>, wall: u64, now: Instant) -> Steps {
+    if twin == Some(Twin::ReleasesEarly) {
+        let Retention { assigned, unannounced, complete, .. } = &mut retention;
+        [assigned, unannounced, complete]
+            .into_iter()
+            .flatten()
+            .for_each(|patience| *patience /= 10);
+    }
     Steps::new(Completion::new(retention, wall, now))
 }
 
-/// Has the rules do something and all that follows from it.
+/// Has the rules do something and all that follows from it. Returns also what was written for that.
 pub(super) fn drive(
     log: &SegmentLog<MemDisk>,
     rules: &mut Steps,
     twin: Option<Twin>,
     wall: UnixMillis,
     what: impl FnOnce(&mut Steps, &dyn mdalp_store::Store, &mut Vec<Done>),
-) -> Vec<Done> {
-    let (all, mut done) = (AllThereIs(log), Vec::new());
-    let store: &dyn mdalp_store::Store =
-        if twin == Some(Twin::ShareTakenForWhole) { &all } else { log };
-    what(rules, store, &mut done);
-    while rules.step(store, wall, &mut done) {}
-    done
+) -> (Vec<Done>, Vec<Attempt>) {
+    let store = Watched::new(log, twin == Some(Twin::ShareTakenForWhole));
+    let mut done = Vec::new();
+    what(rules, &store, &mut done);
+    while rules.step(&store, wall, &mut done) {}
+    (done, store.into_attempts())
 }
 
 impl Store {
@@ -101,7 +107,7 @@ impl Store {
             copies: 0,
             twin: setup.twin,
             churn: setup.servers.churn.then(Churn::default),
-            rules: rules(setup.servers.retention, EPOCH, Instant::ZERO),
+            rules: rules(setup.servers.retention, setup.twin, EPOCH, Instant::ZERO),
         }
     }
 
@@ -112,7 +118,7 @@ impl Store {
             return Ok(());
         };
         self.log = None;
-        self.rules = rules(self.book.retention, now_of(net).0, net.now);
+        self.rules = rules(self.book.retention, self.twin, now_of(net).0, net.now);
         let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
@@ -168,11 +174,13 @@ impl Store {
         });
         if let Some(log) = &self.log {
             let chunks: Vec<_> = chunks.collect();
-            let begun = chunks.iter().filter(|chunk| self.assigned.remove(&chunk.tid));
+            let begun = chunks.iter().filter(|chunk| self.assigned.contains(&chunk.tid));
             let info = TransactionInfo { begun: now_of(net), ..TransactionInfo::default() };
             let begun: Vec<_> = begun.map(|chunk| (chunk.tid, info.clone())).collect();
-            self.book.begun.extend(begun.iter().map(|(tid, info)| (tid.0, info.begun)));
-            log.append_with(now_of(net), &begun, &chunks, results);
+            let recorded = if self.twin == Some(Twin::NoBegin) { &[][..] } else { &begun };
+            log.append_with(now_of(net), recorded, &chunks, results);
+            let begun = begun.iter().map(|(tid, _)| tid.0).collect();
+            self.note_appended(net, &begun, batch, results);
         } else if self.options.is_some() {
             results.resize(batch.len(), Err(AppendError::Unavailable));
         } else {
@@ -210,6 +218,35 @@ impl Store {
         self.check_crowding(truth, results);
         if let (Some(churn), Some(log)) = (&mut self.churn, &self.log) {
             churn.step(log, now_of(net), self.ids.first().copied().unwrap_or_default());
+        }
+    }
+
+    /// What was begun and appended, or may have been: the disk failed.
+    fn note_appended(
+        &mut self,
+        net: &Net,
+        begun: &BTreeSet<u64>,
+        batch: &[Pending],
+        results: &[AppendResult],
+    ) {
+        let now = now_of(net);
+        for (pending, result) in batch.iter().zip(results) {
+            let tid = pending.append.tid.0;
+            match result {
+                Ok(_) => {
+                    self.assigned.remove(&TransactionId(tid));
+                    if begun.contains(&tid) {
+                        self.book.begun.insert(tid, now);
+                    }
+                }
+                Err(AppendError::Poisoned) => {
+                    if begun.contains(&tid) {
+                        self.book.unsure.begun.insert(tid, now);
+                    }
+                    self.book.touched.entry(tid).or_insert(now);
+                }
+                Err(_) => {}
+            }
         }
     }
 
@@ -259,14 +296,24 @@ impl Store {
     pub(crate) fn answer(&mut self, net: &Net, asked: SealAsked) -> Option<Answer> {
         let log = self.log.as_ref()?;
         let (tid, wall) = (asked.seal.tid, now_of(net));
-        if asked.seal.statement.chunks == 0 && self.assigned.remove(&tid) {
-            // Whatever comes of it, the answer tells.
-            let _ = log.begin(tid, &TransactionInfo { begun: wall, ..TransactionInfo::default() });
-            self.book.begun.insert(tid.0, wall);
+        if asked.seal.statement.chunks == 0 && self.assigned.contains(&tid) {
+            let info = TransactionInfo { begun: wall, ..TransactionInfo::default() };
+            match log.begin(tid, &info) {
+                Ok(()) => {
+                    self.assigned.remove(&tid);
+                    self.book.begun.insert(tid.0, wall);
+                }
+                // Whatever comes of it, the answer tells.
+                Err(_) => {
+                    self.book.unsure.begun.insert(tid.0, wall);
+                }
+            }
         }
-        let done = drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
-            rules.ask(store, net.now, asked, done);
-        });
+        let (done, attempts) =
+            drive(log, &mut self.rules, self.twin, wall, |rules, store, done| {
+                rules.ask(store, net.now, asked, done);
+            });
+        self.book.unsure.note_closed(&attempts, wall);
         let answer = done.into_iter().find_map(|done| match done {
             Done::Answered(answer) if answer.asked == asked => Some(answer),
             _ => None,
@@ -280,6 +327,7 @@ impl Store {
     /// Reads everything back after a restart: what was acknowledged must be there, and nothing may
     /// have other bytes than were sent. What is there is the model from now on.
     pub(crate) fn check_recovery(&mut self, truth: &mut Truth) {
+        self.settle();
         let Some(log) = self.log.as_ref().filter(|_| !self.book.is_rotten) else { return };
         let found = contents(log, truth);
         for (key, crc) in found.iter() {

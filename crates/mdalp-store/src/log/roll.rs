@@ -125,8 +125,15 @@ impl<D: Disk> SegmentLog<D> {
                 inner.catalog.crowd.listed_changed(listed, 0);
                 segment.forget();
             }
-            // Its chunks are safe, and found by scanning: only opening takes longer.
-            Err(error) if is_full(&error) => {}
+            // Its chunks are safe, and found by scanning: only opening takes longer. But a begin waits for
+            // the flush of its first chunk, which goes into the next segment.
+            Err(error) if is_full(&error) => {
+                if self.fsync()
+                    && let Err(error) = file.sync_data()
+                {
+                    return Err(inner.poisoned("flushing a segment", &error));
+                }
+            }
             Err(error) => return Err(inner.poisoned("sealing a segment", &error)),
         }
         Ok(())

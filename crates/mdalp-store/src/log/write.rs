@@ -283,10 +283,7 @@ impl<D: Disk> SegmentLog<D> {
         if inner.room < Room::All {
             self.look_for_room(inner);
         }
-        for (tid, info) in begun {
-            // One that is known, or for which there is no room, is none the worse: its chunks say so.
-            let _ = self.put_begin(inner, *tid, info, false);
-        }
+        self.put_begins(inner, begun);
         let mut rest = batch;
         while let Some(first) = rest.first() {
             if inner.poison.is_some() {
@@ -303,7 +300,10 @@ impl<D: Disk> SegmentLog<D> {
                 match self.roll(inner) {
                     Err(Refused::Full) => inner.room = Room::Nothing,
                     Err(Refused::Poisoned) => continue,
-                    Ok(()) => fitting = self.fitting(inner, rest).max(1),
+                    Ok(()) => {
+                        self.put_begins(inner, begun);
+                        fitting = self.fitting(inner, rest).max(1);
+                    }
                 }
             }
             if inner.room == Room::Nothing {
@@ -315,6 +315,16 @@ impl<D: Disk> SegmentLog<D> {
             let (piece, later) = rest.split_at(fitting);
             self.append_piece(inner, now, piece, results);
             rest = later;
+        }
+    }
+
+    /// Writes that these begin, unless they are known. Of one for which there is no room there must be no
+    /// chunk either, though it may be shorter.
+    fn put_begins(&self, inner: &mut Inner<D::File>, begun: &[(TransactionId, TransactionInfo)]) {
+        for (tid, info) in begun {
+            if self.put_begin(inner, *tid, info, false) == Err(StoreError::Full) {
+                inner.room = inner.room.min(Room::OldTransactions);
+            }
         }
     }
 

@@ -267,6 +267,69 @@ fn b3_a_transaction_is_begun_with_its_first_chunk_and_one_flush_for_both() {
 }
 
 #[test]
+fn b3_a_begin_is_flushed_when_its_chunk_opens_the_next_segment_and_sealing_has_no_room() {
+    let info = TransactionInfo { client: "c".into(), ..Default::default() };
+    let begun = [(TransactionId(7), info)];
+    let (mut results, mut rolled) = (Vec::new(), 0);
+    for filler in 0..100_u64 {
+        let disk = MemDisk::new();
+        let log = open(&disk, fsync());
+        for seq in 0..filler {
+            log.append(UnixMillis(1), &[chunk(TransactionId(1), seq, b"x")], &mut results);
+        }
+        // A segment that is ready needs no room.
+        log.prepare().unwrap();
+        // The begin, then the footer.
+        disk.inject(Op::Write, 1, Failure::NoSpace);
+        log.append_with(
+            UnixMillis(1),
+            &begun,
+            &[chunk(TransactionId(7), 0, &[7; 300])],
+            &mut results,
+        );
+        if results[0].is_err() {
+            continue;
+        }
+        for fate in [0, u64::MAX] {
+            let disk = disk.fork();
+            disk.crash(|| fate);
+            let held = open(&disk, fsync()).transaction(TransactionId(7)).unwrap().unwrap();
+            assert!(held.info.is_some() && held.chunks == 1, "{filler}: {held:?}");
+        }
+        // If the one that was ready is in use, there is another one now.
+        let before = disk.list().unwrap().len();
+        log.prepare().unwrap();
+        rolled += disk.list().unwrap().len() - before;
+    }
+    assert!(rolled > 0);
+}
+
+#[test]
+fn f28_a_chunk_that_is_shorter_than_its_begin_is_not_kept_without_it() {
+    let info = TransactionInfo { client: "c".repeat(200), ..Default::default() };
+    let begun = [(TransactionId(7), info)];
+    let (mut results, mut refused) = (Vec::new(), 0);
+    for filler in 0..110_u64 {
+        let disk = MemDisk::new();
+        let log = open(&disk, fsync());
+        for seq in 0..filler {
+            log.append(UnixMillis(1), &[chunk(TransactionId(1), seq, b"x")], &mut results);
+        }
+        disk.inject(Op::Allocate, 0, Failure::NoSpace);
+        let first = chunk(TransactionId(7), 0, b"x");
+        log.append_with(UnixMillis(1), &begun, std::slice::from_ref(&first), &mut results);
+        if results == [Err(AppendError::Full)] {
+            refused += 1;
+            log.append_with(UnixMillis(1), &begun, &[first], &mut results);
+        }
+        assert_eq!(results, [Ok(mdalp_store::Appended::New)], "{filler}");
+        let held = log.transaction(TransactionId(7)).unwrap().unwrap();
+        assert!(held.info.is_some(), "{filler}");
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn a_failed_flush_is_never_repeated() {
     let disk = MemDisk::new();
     let log = open(&disk, fsync());
