@@ -45,6 +45,8 @@ impl Store {
         };
         let gone: Vec<_> =
             released.into_iter().filter(|tid| found(*tid).is_some_and(is_gone)).collect();
-        gone.into_iter().for_each(|tid| self.let_go(tid));
+        for tid in gone {
+            self.let_go(tid);
+        }
     }
 }
