@@ -308,18 +308,10 @@ impl Engine {
             },
             keeper::Reply::Done(done) => self.done(now, done),
             keeper::Reply::Damage(damage) => {
-                for one in &damage {
-                    self.log.damage(one);
-                    self.lost(one.chunk.map(|(tid, _)| tid));
-                }
+                damage.iter().for_each(|one| self.log.damage(one));
             }
             keeper::Reply::Opened(_) => {}
         }
-    }
-
-    /// What the store has lost is not acknowledged from memory.
-    fn lost(&mut self, tid: Option<TransactionId>) {
-        self.receivers.iter_mut().for_each(|side| side.machine.handle_lost(tid));
     }
 
     /// Passes on what the completion rules led to.
@@ -327,13 +319,11 @@ impl Engine {
         match done {
             Done::Answered(answer) => self.answered(now, &answer),
             Done::Released(tid, Reason::Expired) => {
-                self.lost(Some(tid));
                 self.expired += 1;
                 self.log.released(tid);
                 self.ended(now, tid);
             }
             Done::Released(tid, Reason::Removed) => {
-                self.lost(Some(tid));
                 self.log.removed(tid);
             }
             Done::Failed(tid, why) => self.log.failed(tid, &why),

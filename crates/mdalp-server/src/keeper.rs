@@ -101,8 +101,8 @@ pub(crate) fn spawn(
         };
         let damage = scrub.as_mut().map(|scrub| scrub.turn(&*store, clock.now()));
         if let Some(damage) = damage.filter(|damage| !damage.is_empty()) {
-            let chunks = damage.iter().filter_map(|one| one.chunk);
-            chunks.for_each(|(tid, _)| steps.handle_damage(tid));
+            let whose = damage.iter().map(|one| one.chunk.map(|(tid, _)| tid));
+            whose.for_each(|tid| steps.handle_damage(tid));
             replies.push(Reply::Damage(damage));
         }
         if done.iter().any(|done| matches!(done, Done::Released(..))) {

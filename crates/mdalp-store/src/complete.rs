@@ -112,8 +112,13 @@ impl Steps {
         }
     }
 
-    /// Takes that chunks of `tid` were found damaged: what it was found to be holds no longer.
-    pub fn handle_damage(&mut self, tid: TransactionId) {
+    /// Takes that chunks of `tid` were found damaged, or of nobody knows whom: what it was found to be
+    /// holds no longer.
+    pub fn handle_damage(&mut self, tid: Option<TransactionId>) {
+        match tid {
+            Some(tid) => drop(self.hashing.remove(&tid)),
+            None => self.hashing.clear(),
+        }
         self.rules.handle_damage(tid);
     }
 
@@ -178,6 +183,9 @@ impl Steps {
                         released.push(tid);
                         done.push(Done::Released(tid, why));
                     }
+                }
+                for tid in &released {
+                    self.hashing.remove(tid);
                 }
                 self.rules.handle_released(&released);
             }

@@ -80,6 +80,11 @@ impl Hashing {
         }
     }
 
+    /// Forgets all payloads, and gives back the jobs that were under way.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Job> {
+        std::mem::take(self).jobs.into_values()
+    }
+
     /// Adds a question about a payload that has to be hashed first; gives it back if an earlier state of
     /// that payload is being hashed.
     pub(super) fn add(

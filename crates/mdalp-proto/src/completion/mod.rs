@@ -173,9 +173,19 @@ impl Completion {
         self.urgent.push_back(Action::Answer(Answer { asked, verdict, found }));
     }
 
-    /// Forgets the hash of a transaction whose chunks were found damaged.
-    pub fn handle_damage(&mut self, tid: TransactionId) {
-        self.hashing.forget(tid);
+    /// Forgets the hash of a transaction whose chunks were found damaged; of all, if it is not known
+    /// whose were. If it is being hashed, that is for nothing: who asked asks again.
+    pub fn handle_damage(&mut self, tid: Option<TransactionId>) {
+        let jobs: Vec<_> = match tid {
+            Some(tid) => {
+                self.hashing.forget(tid);
+                self.hashing.finish(tid).into_iter().collect()
+            }
+            None => self.hashing.clear().collect(),
+        };
+        for asked in jobs.into_iter().flat_map(|job| job.questions) {
+            self.answer(asked, None);
+        }
     }
 
     /// Begins a look at all transactions, unless one is under way. Returns `None` if so, and otherwise
@@ -218,7 +228,7 @@ impl Completion {
     /// Takes which transactions were [released](Action::Release).
     pub fn handle_released(&mut self, released: &[TransactionId]) {
         for &tid in released {
-            self.hashing.forget(tid);
+            self.handle_damage(Some(tid));
         }
     }
 

@@ -277,7 +277,7 @@ fn b5_a_payload_is_hashed_once_however_often_a_wrong_hash_is_asked_about() {
         Some(Verdict::Complete)
     );
     assert_eq!(store.hashed, 2, "it is another payload now");
-    machine.handle_damage(TransactionId(1));
+    machine.handle_damage(Some(TransactionId(1)));
     store.held.get_mut(&TransactionId(1)).unwrap().standing = Standing::Open;
     store.verdict(&mut machine, asked(1, statement(6, 0), false));
     assert_eq!(store.hashed, 3);

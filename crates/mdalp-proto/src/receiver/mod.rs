@@ -3,7 +3,7 @@
 //! One machine serves all receivers of a process that share a store, each with an address of its
 //! own. It never holds a chunk: an accepted one is named by [`Receiver::poll_append`], the shell
 //! stores it and reports the result, and only then there is an ack. What the machine remembers
-//! saves work and guards limits; the truth is in the store, so any of it may be forgotten.
+//! guards limits; the truth is in the store, so any of it may be forgotten.
 //!
 //! Not here: whether a payload is whole. [`Event::Quiet`] says when it is worth looking.
 
@@ -22,7 +22,7 @@ use crate::source::{is_answerable, without_flow};
 use crate::tidmap::Place;
 use crate::time::Instant;
 use crate::wire::{ChunkCrc, DecodeError, Message, Refusal, Seal, Verdict, decode};
-use owner::Denied;
+use owner::{Denied, is_guessable};
 use probe::Probes;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -148,7 +148,9 @@ impl Receiver {
         self.sealing.remove(&asked.seal.tid);
         match verdict {
             Some(verdict) => {
-                if matches!(verdict, Verdict::Complete | Verdict::Recorded(_)) {
+                // A payload without chunks cost its sender nothing: it counts on until it is idle.
+                let is_final = matches!(verdict, Verdict::Complete | Verdict::Recorded(_));
+                if is_final && asked.seal.statement.chunks > 0 {
                     self.handle_finished(asked.seal.tid);
                 }
                 self.answers.push_back(SealReply::new(asked, verdict));
@@ -161,12 +163,6 @@ impl Receiver {
     /// any more.
     pub fn handle_finished(&mut self, tid: TransactionId) {
         self.table.finish(tid);
-    }
-
-    /// Takes that the store does not hold all that it confirmed of `tid` any more, or, with `None`, of
-    /// nobody knows whom: what is sent again goes to the store, and is not acknowledged from memory.
-    pub fn handle_lost(&mut self, tid: Option<TransactionId>) {
-        self.table.forget_held(tid);
     }
 
     /// The next answer to a seal to send.
@@ -286,12 +282,6 @@ impl Receiver {
             counter
         })?;
         transaction.heard = now;
-        // The CRC of what is held is known to the store alone.
-        if claimed.is_none() && transaction.holds(seq.0) {
-            self.counters.duplicates += 1;
-            self.ack(Ack { local, to: from, tid, seq, crc: None });
-            return Ok(());
-        }
         let Some(opens_range) = transaction.take(local, seq.0, limit) else {
             return Err(|c| &mut c.drop_ranges);
         };
@@ -316,8 +306,16 @@ impl Receiver {
         if !self.config.seals || self.sealing.contains(&tid) {
             return Err(|c| &mut c.drop_seal);
         }
+        let place = self.table.find(tid);
+        // What is stated of a transaction binds it for ever: a stranger who guesses its id must not.
+        if is_guessable(tid) {
+            let known = place.and_then(|place| self.table.at(place, tid));
+            if !known.is_some_and(|transaction| transaction.owners.is_owner(local, from)) {
+                return Err(|c| &mut c.drop_not_owner);
+            }
+        }
         // It begins its transaction, as a first chunk does.
-        if seal.statement.chunks == 0 && self.table.find(tid).is_none() {
+        if seal.statement.chunks == 0 && place.is_none() {
             self.admit(now, tid, from).map_err(|_| -> Drop { |c| &mut c.drop_seal })?;
         }
         if self.questions.len() >= MAX_SEALING

@@ -14,6 +14,11 @@ use std::time::Duration;
 
 /// Ids below this can be guessed.
 const GUESSABLE: u64 = 1 << 32;
+
+/// Whether a stranger may hit upon `tid`.
+pub(super) fn is_guessable(tid: TransactionId) -> bool {
+    tid.0 < GUESSABLE
+}
 /// 30 changes of address a minute, all at once if need be (F23 needs 12).
 const CHANGES: Rate = Rate::new(30, 60, 30);
 
@@ -63,7 +68,7 @@ impl Owners {
             return Ok(());
         };
         if owner.addr != from && now < owner.heard + idle {
-            if tid.0 < GUESSABLE {
+            if is_guessable(tid) {
                 return Err(Denied::NotOwner);
             }
             if CHANGES.ready_at(owner.changes, 1) > now {
@@ -74,6 +79,11 @@ impl Owners {
         owner.addr = from;
         owner.heard = now;
         Ok(())
+    }
+
+    /// Whether `from` is the address that sends to `local`.
+    pub(super) fn is_owner(&self, local: Local, from: SocketAddr) -> bool {
+        self.0.iter().any(|owner| (owner.local, owner.addr) == (local, from))
     }
 
     /// The last chunk that was taken by `local`.

@@ -1,7 +1,6 @@
 //! The transactions in memory: quotas, eviction, and when each is looked at.
 //!
-//! What is here may be forgotten at any time, because the store knows better: a forgotten
-//! transaction's duplicates take the way through the store, and that is all.
+//! What is here may be forgotten at any time, because the store knows better.
 
 use super::owner::Owners;
 use super::{ACTIVE_INTERVAL, Append, Config, Local};
@@ -52,10 +51,6 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn holds(&self, seq: u64) -> bool {
-        self.durable.contains(seq)
-    }
-
     /// How many ranges there would be if all that may open one did.
     fn ranges_at_most(&self) -> usize {
         self.durable.range_count() + self.forgotten + self.opening as usize
@@ -221,19 +216,6 @@ impl Table {
         let creator = self.transactions.get_mut(tid).and_then(|one| one.creator.take());
         if let Some(ip) = creator {
             self.by_creator.remove(&(ip, tid));
-        }
-    }
-
-    /// Asks the store again about every chunk of `tid`; of all transactions, if it is not known whose
-    /// chunks it lost.
-    pub(super) fn forget_held(&mut self, tid: Option<TransactionId>) {
-        let all =
-            tid.is_none().then(|| self.checks.iter().map(|&(_, tid)| tid).collect::<Vec<_>>());
-        for tid in tid.into_iter().chain(all.into_iter().flatten()) {
-            let Some(transaction) = self.transactions.get_mut(tid) else { continue };
-            let ranges = std::mem::take(&mut transaction.durable).range_count();
-            transaction.forgotten += ranges;
-            self.ranges -= ranges;
         }
     }
 

@@ -257,7 +257,7 @@ impl Store {
         }
         let lost = damage.iter().map(|one| one.chunk.map(|(tid, _)| tid)).collect();
         for (tid, _) in damage.iter().filter_map(|one| one.chunk) {
-            self.rules.handle_damage(tid);
+            self.rules.handle_damage(Some(tid));
         }
         if !self.book.is_rotten {
             return Some(lost);

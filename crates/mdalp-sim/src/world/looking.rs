@@ -29,7 +29,6 @@ impl Server {
 
     fn lost(&mut self, all: Vec<Option<TransactionId>>) {
         for tid in all {
-            self.receiver.iter_mut().for_each(|receiver| receiver.handle_lost(tid));
             if let Some(taken) = tid.and_then(|tid| self.taken.get_mut(&tid)) {
                 *taken = RangeSet::new();
             }

@@ -111,3 +111,26 @@ fn a_chunk_that_comes_while_its_payload_is_hashed_leaves_the_question_without_a_
     while steps.step(&store, WALL, &mut done) {}
     assert_eq!(answers(&done), [(LARGE, false)]);
 }
+
+#[test]
+fn b2_a_hash_that_was_begun_before_damage_was_found_says_nothing() {
+    let store = store(&[(LARGE, 20)]);
+    let (mut steps, mut done) = (steps(1000), Vec::new());
+    steps.ask(&store, Instant::ZERO, question(LARGE, 20), &mut done);
+    assert!(steps.step(&store, WALL, &mut done) && done.is_empty());
+    steps.handle_damage(Some(LARGE));
+    while steps.step(&store, WALL, &mut done) {}
+    assert_eq!(answers(&done), [(LARGE, false)]);
+    steps.ask(&store, Instant::ZERO, question(LARGE, 20), &mut done);
+    assert!(steps.step(&store, WALL, &mut done));
+    steps.handle_damage(None);
+    while steps.step(&store, WALL, &mut done) {}
+    assert_eq!(answers(&done), [(LARGE, false), (LARGE, false)]);
+    steps.ask(&store, Instant::ZERO, question(LARGE, 20), &mut done);
+    while steps.step(&store, WALL, &mut done) {}
+    assert_eq!(
+        answers(&done),
+        [(LARGE, false), (LARGE, false), (LARGE, true)],
+        "it is hashed from the beginning"
+    );
+}

@@ -119,8 +119,27 @@ fn b16_the_store_is_asked_no_more_than_256_questions_at_once() {
 #[test]
 fn statements_of_empty_payloads_begin_no_more_transactions_than_chunks_do() {
     let mut world = World::new(Config { seals: true, ..Config::default() });
-    for tid in TID..TID + 65 {
+    for tid in TID..TID + 200 {
         assert_eq!(world.send(CLIENT, &question(tid, 0)), None);
+        if let Some(asked) = world.receiver.poll_seal() {
+            world.receiver.handle_sealed(&asked, Some(Verdict::Recorded(ChunkCrc(1))));
+        }
     }
-    assert_eq!(std::iter::from_fn(|| world.receiver.poll_seal()).count(), 64);
+    let answers = std::iter::from_fn(|| world.receiver.poll_seal_reply()).count();
+    assert_eq!(answers, 64, "they count also when they are recorded");
+}
+
+#[test]
+fn h47_a_stranger_who_guesses_an_id_states_nothing_of_it() {
+    let mut world = World::new(Config { seals: true, ..Config::default() });
+    let stranger = "203.0.113.9:5000";
+    for chunks in [0, 2] {
+        assert_eq!(world.send(stranger, &question(3740, chunks)), None);
+        assert_eq!(world.receiver.poll_seal(), None, "before its client has sent anything");
+    }
+    assert!(world.chunk(CLIENT, 3740, 0).is_some());
+    assert_eq!(world.send(stranger, &question(3740, 2)), None);
+    assert_eq!((world.receiver.poll_seal(), world.count("drop_not_owner")), (None, 3));
+    assert_eq!(world.send(CLIENT, &question(3740, 1)), None);
+    assert!(world.receiver.poll_seal().is_some(), "its client does");
 }
