@@ -14,6 +14,11 @@ pub(crate) struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// The file that is written, if one is.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.capture.as_deref()
+    }
+
     /// Begins the capture that was asked for.
     pub(crate) fn open(&self) -> Result<Option<CaptureFile>, Failure> {
         let create = |path: &PathBuf| {

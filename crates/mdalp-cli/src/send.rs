@@ -138,7 +138,7 @@ struct Proof {
     receipt: Option<PathBuf>,
 
     /// Fail unless the servers confirm that they hold the whole payload
-    #[arg(long)]
+    #[arg(long, conflicts_with = "classic")]
     require_verified: bool,
 
     /// Take no assignment without an echo of this send's nonce, not even on first contact
@@ -146,7 +146,7 @@ struct Proof {
     require_echo: bool,
 
     /// Go on where an earlier send of the same file was cut off
-    #[arg(long, conflicts_with = "no_journal")]
+    #[arg(long, conflicts_with_all = ["no_journal", "dry_run"])]
     resume: bool,
 
     /// Keep no journal beside the file; the send cannot be resumed then
@@ -221,6 +221,17 @@ enum ProbeArg {
     None,
 }
 
+/// Whether both names are of one file, be it there or not.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    if let (Ok(one), Ok(other)) = (std::fs::metadata(one), std::fs::metadata(other)) {
+        use std::os::unix::fs::MetadataExt as _;
+        return (one.dev(), one.ino()) == (other.dev(), other.ino());
+    }
+    let whole = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    whole(one).is_ok_and(|one| whole(other).is_ok_and(|other| one == other))
+}
+
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         // A dry run is all about what it says.
@@ -243,7 +254,7 @@ impl Args {
 
     async fn send(&self, views: &mut Views) -> Report {
         let mut interrupt = pin!(signals::first());
-        let mut options = match self.options() {
+        let mut options = match self.check_files().and_then(|()| self.options()) {
             Ok(options) => options,
             Err(problem) => return views.end(Report::failed(Reason::Usage, problem)),
         };
@@ -278,6 +289,29 @@ impl Args {
             };
         }
         report
+    }
+
+    /// What is written must be no other file of this send.
+    fn check_files(&self) -> Result<(), String> {
+        let journal = mdalp::journal_beside(&self.file);
+        let (receipt, capture) = (self.proof.receipt.as_deref(), self.capture.path());
+        let written = [("--receipt", receipt), ("--capture", capture)];
+        let written = || written.iter().filter_map(|&(option, path)| Some((option, path?)));
+        for (option, path) in written() {
+            let name = path.display();
+            if is_same_file(path, &self.file) {
+                return Err(format!("{option} {name} is the file that is sent; name another one"));
+            }
+            if journal.as_deref().is_some_and(|journal| is_same_file(path, journal)) {
+                return Err(format!(
+                    "{option} {name} is the journal of this send; name another one"
+                ));
+            }
+        }
+        if receipt.zip(capture).is_some_and(|(receipt, capture)| is_same_file(receipt, capture)) {
+            return Err("--receipt and --capture name one file; name two".to_owned());
+        }
+        Ok(())
     }
 
     fn options(&self) -> Result<Options, String> {

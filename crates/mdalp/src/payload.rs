@@ -61,9 +61,7 @@ impl Payload {
         // What the system makes up as it is read says that it is empty.
         let made_up = || read_some(&file, &mut [0], 0).is_ok_and(|read| read > 0);
         if metadata.is_file() && (metadata.len() > 0 || !made_up()) {
-            let modified = metadata.modified().ok();
-            let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-            let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
+            let modified = modified(&metadata);
             let (len, source) = (metadata.len(), Arc::new(Source::of(file)));
             return Ok(Self { name, len, modified, source });
         }
@@ -113,6 +111,15 @@ impl Payload {
         self.modified
     }
 
+    /// Whether the file was written to since it was opened, as far as the system says.
+    pub fn has_changed(&self) -> bool {
+        let Source::File(Readable { file, .. }) = &*self.source else { return false };
+        self.modified.is_some()
+            && file
+                .metadata()
+                .is_ok_and(|now| now.len() != self.len || modified(&now) != self.modified)
+    }
+
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -159,6 +166,12 @@ impl Payload {
         *buffer = bytes;
         result
     }
+}
+
+/// When a file was last written to, in nanoseconds since 1970.
+fn modified(metadata: &std::fs::Metadata) -> Option<u64> {
+    let at = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(at.as_nanos()).ok()
 }
 
 /// How much is read at a time for hashing.

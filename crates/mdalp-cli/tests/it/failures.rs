@@ -356,3 +356,34 @@ fn a_payload_that_is_a_pipe_is_sent() {
     let sent = run_with_input(&mut net.client("/dev/stdin", &["--json"]), b"through a pipe");
     assert_eq!(json_lines(&sent.stdout).last().unwrap()["bytes"], 14);
 }
+
+#[test]
+fn what_a_send_writes_is_never_the_file_that_it_sends() {
+    let net = Net::new();
+    let _server = net.serve(&[]);
+    let bytes = payload(5000);
+    let file = net.file("payload", &bytes);
+    let link = net.path("link").to_str().unwrap().to_owned();
+    std::fs::hard_link(&file, &link).unwrap();
+    let journal = net.path(".payload.mdalp-journal").to_str().unwrap().to_owned();
+    for option in ["--receipt", "--capture"] {
+        for path in [&file, &link] {
+            let (_, stderr) = fails_with(&mut net.client(&file, &[option, path]), 2);
+            assert!(stderr.contains("is the file that is sent"), "{stderr}");
+            assert!(std::fs::read(&file).unwrap() == bytes);
+        }
+        let (_, stderr) = fails_with(&mut net.client(&file, &[option, &journal]), 2);
+        assert!(stderr.contains("is the journal of this send"), "{stderr}");
+    }
+    assert!(net.tids().is_empty(), "nothing was sent");
+}
+
+#[test]
+fn options_that_contradict_each_other_are_usage_errors() {
+    let net = Net::new();
+    let file = net.file("payload", b"x");
+    for both in [["--resume", "--dry-run"], ["--classic", "--require-verified"]] {
+        let output = run(&mut net.client(&file, &both));
+        assert_eq!(output.status.code(), Some(2), "{both:?}");
+    }
+}

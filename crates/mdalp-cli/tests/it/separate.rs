@@ -1,7 +1,8 @@
 //! Receivers as processes of their own, with directories of their own: the deployment on several
 //! machines.
 
-use crate::support::{Net, Server, json_lines, mdalp, payload, run, text};
+use crate::support::{Net, Server, Watched, json_lines, mdalp, payload, run, text};
+use std::io::Write as _;
 use std::net::UdpSocket;
 use std::process::Output;
 
@@ -124,4 +125,23 @@ fn a_lone_receiver_refuses_to_promise_what_it_cannot_see() {
     let refused = run(&mut mdalp(&args));
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("use record instead"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn a_file_that_is_written_to_while_it_is_sent_is_not_verified_where_nobody_compares_the_whole() {
+    let servers = Separate::start();
+    let bytes = payload(1_000_000);
+    for (extra, code) in [(&["--require-verified"][..], 7), (&[], 0)] {
+        let file = servers.net.file("payload", &bytes);
+        let mut args = vec!["--window", "1"];
+        args.extend(extra);
+        let mut client = Watched::start(&mut servers.net.client(&file, &args));
+        client.wait_for(|event| event["type"] == "plan");
+        let mut open = std::fs::File::options().append(true).open(&file).unwrap();
+        open.write_all(b"more").unwrap();
+        let (status, events, stderr) = client.finish();
+        assert_eq!(status.code(), Some(code), "{stderr}");
+        assert_eq!(events.last().unwrap()["verified"], false);
+        assert!(stderr.contains("was written to while it was sent"), "{stderr}");
+    }
 }

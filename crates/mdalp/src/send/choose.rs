@@ -32,6 +32,13 @@ pub(super) struct Receiver {
     place: usize,
 }
 
+impl Receiver {
+    /// Whether it compares a whole payload with what its sender states.
+    pub(super) fn compares_the_whole(&self) -> bool {
+        self.caps.seal
+    }
+}
+
 impl<F: FnMut(&Event)> Session<'_, F> {
     /// Judges the listed receivers and keeps those that may and shall be sent to.
     pub(super) fn choose(

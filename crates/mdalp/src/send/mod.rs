@@ -80,6 +80,8 @@ struct Session<'a, F> {
     journal: Option<Journal>,
     /// How many receivers must have each chunk: as the options say, or the journal.
     copies: usize,
+    /// The payload was written to while it was sent, and no server has compared the whole of it.
+    changed: bool,
     /// What the system says of peers that cannot be reached.
     trouble: BTreeMap<SocketAddr, io::ErrorKind>,
     inbox: Inbox,
@@ -102,6 +104,7 @@ impl<'a, F: FnMut(&Event)> Session<'a, F> {
             chunk_bytes: 0,
             journal: None,
             copies: options.transfer.copies,
+            changed: false,
             trouble: BTreeMap::new(),
             inbox: Inbox::new(),
         }

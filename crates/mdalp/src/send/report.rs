@@ -58,7 +58,7 @@ impl<F> Session<'_, F> {
             total_bytes: self.payload.len(),
             chunks: transfer.map_or(0, |t| t.acked().len()),
             total_chunks: planned_chunks,
-            verified: transfer.is_some_and(|t| t.outcome() == Some(VERIFIED)),
+            verified: transfer.is_some_and(|t| t.outcome() == Some(VERIFIED)) && !self.changed,
             blake3: self.digest.map(|digest| blake3::Hash::from_bytes(digest).to_hex().to_string()),
             elapsed_s: elapsed.unwrap_or_default().as_secs_f64(),
             receivers,

@@ -1,6 +1,7 @@
 //! The loop that moves datagrams until a transfer has ended.
 
 use super::Session;
+use super::choose::Receiver;
 use super::waiting::Wait;
 use crate::error::{Interrupt, SendError};
 use crate::event::{Event, Kind, ReceiverProgress, millis};
@@ -205,7 +206,19 @@ impl<F: FnMut(&Event)> Session<'_, F> {
             let addresses = addresses.collect();
             self.emit(Kind::Unconfirmed { addresses });
         }
+        // Receivers that record what is stated compare chunks, and nobody the whole.
+        let compared = self.receivers.iter().all(Receiver::compares_the_whole);
+        self.changed = !compared && self.payload.has_changed();
         match outcome {
+            Outcome::Complete { verified: true } if self.changed => {
+                let name = self.payload.name();
+                let why = format!("{name} was written to while it was sent");
+                if self.options.require_verified {
+                    return Err(SendError::Unverified { tid, why });
+                }
+                self.emit(Kind::Warning { text: format!("{why}; not verified") });
+                Ok(())
+            }
             Outcome::Complete { verified: true } => {
                 let blake3 = blake3::Hash::from_bytes(self.digest.unwrap_or_default());
                 self.emit(Kind::Receipt { tid, bytes: total, blake3: blake3.to_hex().to_string() });
