@@ -14,13 +14,13 @@
 //! | 66 | a segment that was removed | 0 | 0 | none |
 //!
 //! The last record of a segment counts. What makes a segment larger is recorded later, by
-//! [`ChunkLog::maintain`](crate::ChunkLog::maintain): a crash in between costs nothing but what would be
-//! noticed. What makes it smaller (removing, rewriting) is recorded and flushed before the log forgets the
+//! [`ChunkLog::checkpoint`](crate::ChunkLog::checkpoint) and when the log is closed: a crash in between costs
+//! nothing but what would be noticed. What makes it smaller (removing, rewriting) is recorded and flushed before the log forgets the
 //! transactions that were in it: their ids may come anew. Where there is no room for that, the manifest is
 //! made void by writing over its first bytes, and made anew later.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{io, mem};
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
@@ -40,6 +40,10 @@ const ACTIVE: u8 = 65;
 const REMOVED: u8 = 66;
 /// Below this a manifest is not worth being copied without what no longer counts.
 const SMALL: u64 = 1 << 20;
+/// The segment being written is recorded at the latest after so many bytes, or after 16 times what that takes.
+const MUCH: u64 = 8 << 20;
+/// And after so many checkpoints: about a minute.
+const LATEST: u32 = 60;
 
 /// What the manifest says of a segment.
 #[derive(Debug)]
@@ -171,15 +175,19 @@ pub(super) struct Manifest<F> {
     /// What is on record: length of each sealed segment's file.
     pub(super) sealed: BTreeMap<u64, u64>,
     /// Number of the segment being written and how far that was, and how large the record is.
-    pub(super) active: (u64, u64, u64),
+    active: (u64, u64, u64),
+    /// The segment being written, and how far, at the last checkpoint.
+    seen: (u64, u64),
+    /// Checkpoints since it was recorded.
+    waited: u32,
     buf: Vec<u8>,
 }
 
 impl<F: DiskFile> Manifest<F> {
     /// None yet.
     pub(super) fn new(store: u64) -> Self {
-        let (sealed, active, buf) = Default::default();
-        Self { file: None, store, end: 0, sealed, active, buf }
+        let (sealed, active, seen, waited, buf) = Default::default();
+        Self { file: None, store, end: 0, sealed, active, seen, waited, buf }
     }
 
     /// Goes on with what was loaded.
@@ -191,6 +199,20 @@ impl<F: DiskFile> Manifest<F> {
 
     pub(super) fn is_there(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Whether it is time to record the segment being written, which is written that far.
+    ///
+    /// At rest it is recorded if what is new is more than the record, so that the manifest grows less than the
+    /// log; what is left, and what never rests, a minute later.
+    pub(super) fn wants(&mut self, (number, at): (u64, u64)) -> bool {
+        let (last, end, size) = self.active;
+        let end = if last == number { end } else { 0 };
+        let rests = mem::replace(&mut self.seen, (number, at)) == self.seen;
+        let new = at.saturating_sub(end);
+        self.waited = self.waited.saturating_add(1);
+        let due = self.waited >= LATEST || new > MUCH.max(16 * size) || rests && new > size;
+        new > 0 && due
     }
 
     /// Makes an empty one in the place of what there is.
@@ -251,6 +273,7 @@ impl<F: DiskFile> Manifest<F> {
     pub(super) fn add_active(&mut self, id: SegmentId, end: u64, body: &[u8]) {
         self.add(ACTIVE, id, end, body);
         self.active = (id.number, end, body.len() as u64);
+        self.waited = 0;
     }
 
     /// Adds that a segment was removed.

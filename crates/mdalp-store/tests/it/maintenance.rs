@@ -248,3 +248,42 @@ fn a_step_reads_a_bounded_piece_and_a_round_reads_all() {
     assert_eq!(steps, 2);
     assert!(!log.maintain().unwrap().damage.iter().any(|_| true));
 }
+
+/// Which segments would be missed if they were lost now, and which are there.
+fn missed(disk: &MemDisk) -> (Vec<u64>, Vec<u64>) {
+    let there = disk.list().unwrap();
+    let is_missed = |number: &u64| {
+        let disk = disk.fork();
+        disk.remove(*number).unwrap();
+        disk.sync_dir().unwrap();
+        let seen = Reader::open(&disk).unwrap().damage().iter().any(|one| one.segment == *number);
+        let log = open(&disk, fsync());
+        let lost = |one: &mdalp_store::Damage| one.kind == DamageKind::Lost;
+        let told = log.recovery().damage.iter().any(|one| lost(one) && one.segment == *number);
+        assert_eq!(seen, told, "{number}");
+        told
+    };
+    (there.iter().copied().filter(is_missed).collect(), there)
+}
+
+#[test]
+fn b2_what_was_sealed_and_what_rests_would_be_missed_without_a_round_of_maintenance() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    scrub(&log);
+    for seq in 0..40 {
+        promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
+    }
+    log.checkpoint().unwrap();
+    let (missed_at_once, there) = missed(&disk);
+    assert!(there.len() > 2);
+    assert!(missed_at_once.len() + 2 >= there.len(), "{missed_at_once:?} of {there:?}");
+    log.checkpoint().unwrap();
+    let with_chunks = |number: &u64| disk.written(*number) > 1100;
+    let expected: Vec<u64> = there.into_iter().filter(with_chunks).collect();
+    assert_eq!(missed(&disk).0, expected);
+    let operations = disk.operations();
+    (0..200).for_each(|_| log.checkpoint().unwrap());
+    assert_eq!(disk.operations(), operations, "there is nothing to do");
+}
