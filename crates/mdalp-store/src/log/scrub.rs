@@ -199,8 +199,15 @@ impl<D: Disk> SegmentLog<D> {
                 }
             })?;
         }
-        let Some((id, end, body)) = active else { return Ok(()) };
-        self.record_in_manifest(|manifest| manifest.add_active(id, end, &body))
+        if let Some((id, end, body)) = &active {
+            self.record_in_manifest(|manifest| manifest.add_active(*id, *end, body))?;
+        }
+        let compacted = self.manifest().compact(&self.disk);
+        match compacted {
+            // It is tried again, and may go on growing meanwhile if there is room for that.
+            Err(error) if is_full(&error) => Ok(()),
+            compacted => compacted.map_err(|error| self.manifest_failed(&error)),
+        }
     }
 
     /// Adds to the manifest, durably. Without room it says nothing from now on; any other failure is one of

@@ -287,3 +287,41 @@ fn b2_what_was_sealed_and_what_rests_would_be_missed_without_a_round_of_maintena
     (0..200).for_each(|_| log.checkpoint().unwrap());
     assert_eq!(disk.operations(), operations, "there is nothing to do");
 }
+
+#[test]
+fn b2_the_manifest_stays_small_while_a_server_runs() {
+    const MIB: u64 = 1 << 20;
+    let disk = MemDisk::new();
+    let settings = options(Durability::Fsync, 16 << 20);
+    let log = open(&disk, settings);
+    let mut promises = Promises::default();
+    // Many small transactions in the segment being written: its record is large.
+    let many: Vec<(u64, u64)> = (1..400).map(|tid| (tid, 0)).collect();
+    promises.append(&log, 0, &many);
+    (0..2).for_each(|_| log.checkpoint().unwrap());
+    let record = disk.written(MANIFEST);
+    assert!(record > 20 << 10, "{record}");
+    // A trickle that always rests is not copied each time.
+    for seq in 1..50 {
+        promises.append(&log, 0, &[(1, seq)]);
+        (0..2).for_each(|_| log.checkpoint().unwrap());
+    }
+    assert!(disk.written(MANIFEST) <= 3 * record, "once a minute at most");
+    // And what does not count any more is dropped.
+    let (mut most, mut minutes) = (0, 0);
+    for seq in 50..250 {
+        promises.append(&log, 0, &[(2, seq)]);
+        let before = disk.written(MANIFEST);
+        (0..60).for_each(|_| log.checkpoint().unwrap());
+        minutes += u64::from(disk.written(MANIFEST) != before);
+        most = most.max(disk.written(MANIFEST));
+    }
+    assert_eq!(minutes, 200, "a minute later it is on record");
+    assert!(minutes * record > 4 * MIB && most < MIB + 3 * record, "{most}");
+    promises.append(&log, 0, &[(3, 7)]);
+    (0..60).for_each(|_| log.checkpoint().unwrap());
+    disk.kill();
+    no_false_alarm(&disk, &promises);
+    let (would_be_missed, there) = missed(&disk);
+    assert_eq!(would_be_missed[..], there[..1]);
+}
