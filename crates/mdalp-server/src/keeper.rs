@@ -114,7 +114,7 @@ pub(crate) fn spawn(
 }
 
 /// When the store is scrubbed: a step a second, a round a day, and within a second what reading has
-/// met.
+/// met. In between, what is new in it is recorded a second time once a second.
 #[derive(Debug, Default)]
 struct Scrub {
     next_step: Instant,
@@ -128,7 +128,12 @@ impl Scrub {
             return Vec::new();
         }
         self.next_step = now + SCRUB_INTERVAL;
+        // A step of maintenance does this too.
         if now < self.next_round && !store.needs_maintain() {
+            if let Err(error) = store.checkpoint() {
+                self.next_step = now + SCRUB_AGAIN;
+                tracing::warn!(%error, "what the store holds was not recorded a second time");
+            }
             return Vec::new();
         }
         match store.maintain() {

@@ -297,8 +297,6 @@ struct Inner<F> {
     suspects: BTreeSet<u64>,
     /// Damage that was struck out where nobody could be told.
     unreported: Vec<Damage>,
-    /// The segment being written, and how far, when maintenance looked last.
-    seen_end: (u64, u64),
 }
 
 /// The segment being written. Its chunks are in the catalog, like those of all others.
@@ -339,7 +337,6 @@ impl<F> Inner<F> {
             since_room_check: 0,
             suspects: BTreeSet::new(),
             unreported: Vec::new(),
-            seen_end: (0, 0),
         }
     }
 }
@@ -403,6 +400,10 @@ impl<D: Disk> ChunkLog for SegmentLog<D> {
     fn needs_maintain(&self) -> bool {
         let inner = self.inner();
         !inner.suspects.is_empty() || !inner.unreported.is_empty()
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        self.checkpoint_now()
     }
 
     fn maintain(&self) -> Result<Maintained, StoreError> {

@@ -50,6 +50,13 @@ pub trait ChunkLog: Send + Sync {
         Ok(())
     }
 
+    /// Records a second time, apart from itself, what was added, so that its loss would be noticed. For a
+    /// helper thread, about once a second: appending goes on meanwhile, and where nothing was added it costs
+    /// next to nothing. An engine may have nothing to do here.
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether damage was met that [`maintain`](Self::maintain) has not looked at.
     fn needs_maintain(&self) -> bool {
         false

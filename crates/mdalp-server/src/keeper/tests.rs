@@ -6,6 +6,7 @@ use mdalp_proto::ids::SequenceNumber;
 use mdalp_proto::receiver::Local;
 use mdalp_proto::time::Instant;
 use mdalp_proto::wire::{Seal, Statement, Verdict};
+use mdalp_store::disk::Disk;
 use mdalp_store::disk::mem::MemDisk;
 use mdalp_store::{
     ChunkLog, Limits, NewChunk, Options, Query, SegmentLog, State, TransactionInfo, Transactions,
@@ -211,4 +212,23 @@ fn b2_rotten_bytes_are_found_within_a_round_and_then_once_a_day() {
     assert_eq!(round(60), [], "the round is over");
     let found = round(24 * 3600 + 60);
     assert!(found.iter().any(|one| one.chunk.is_some()), "{found:?}");
+}
+
+#[test]
+fn b2_between_rounds_a_sealed_segment_is_soon_on_record_and_nothing_is_scrubbed() {
+    let disk = MemDisk::new();
+    let options = Options { segment_bytes: 4 << 10, limits: Limits::NONE, ..Options::new(7) };
+    let store = SegmentLog::open(disk.clone(), options).unwrap();
+    let mut scrub = Scrub::default();
+    let mut turn = |at: u64| scrub.turn(&store, Instant::from_millis(1000 * at));
+    assert_eq!(turn(1), [], "the first round, of an empty store");
+    let seqs: Vec<u64> = (0..200).collect();
+    put(&store, SHARE, &seqs);
+    let first = disk.list().unwrap()[0];
+    disk.flip_bit(first, 8 * 1100);
+    assert_eq!(turn(2), [], "no step of the next round");
+    disk.kill();
+    disk.remove(first).unwrap();
+    let store = SegmentLog::open(disk, options).unwrap();
+    assert_eq!(state(&store, SHARE), State::Damaged);
 }

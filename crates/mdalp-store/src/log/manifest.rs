@@ -14,13 +14,13 @@
 //! | 66 | a segment that was removed | 0 | 0 | none |
 //!
 //! The last record of a segment counts. What makes a segment larger is recorded later, by
-//! [`ChunkLog::maintain`](crate::ChunkLog::maintain): a crash in between costs nothing but what would be
-//! noticed. What makes it smaller (removing, rewriting) is recorded and flushed before the log forgets the
+//! [`ChunkLog::checkpoint`](crate::ChunkLog::checkpoint) and when the log is closed: a crash in between costs
+//! nothing but what would be noticed. What makes it smaller (removing, rewriting) is recorded and flushed before the log forgets the
 //! transactions that were in it: their ids may come anew. Where there is no room for that, the manifest is
 //! made void by writing over its first bytes, and made anew later.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{io, mem};
 
 use mdalp_proto::ids::TransactionId;
 use mdalp_proto::ranges::RangeSet;
@@ -40,6 +40,10 @@ const ACTIVE: u8 = 65;
 const REMOVED: u8 = 66;
 /// Below this a manifest is not worth being copied without what no longer counts.
 const SMALL: u64 = 1 << 20;
+/// The segment being written is recorded at the latest after so many bytes, or after 16 times what that takes.
+const MUCH: u64 = 8 << 20;
+/// And after so many checkpoints: about a minute.
+const LATEST: u32 = 60;
 
 /// What the manifest says of a segment.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ pub(super) struct Entry {
 }
 
 pub(super) type Entries = BTreeMap<u64, Entry>;
+
+/// Where the record of each segment is, and how long.
+type Places = BTreeMap<u64, (u64, u64)>;
 
 /// What was found instead of, or in, a manifest.
 #[derive(Debug)]
@@ -171,68 +178,97 @@ pub(super) struct Manifest<F> {
     /// What is on record: length of each sealed segment's file.
     pub(super) sealed: BTreeMap<u64, u64>,
     /// Number of the segment being written and how far that was, and how large the record is.
-    pub(super) active: (u64, u64, u64),
+    active: (u64, u64, u64),
+    /// The segment being written, and how far, at the last checkpoint.
+    seen: (u64, u64),
+    /// Checkpoints since it was recorded.
+    waited: u32,
+    /// The last one of each segment.
+    records: Places,
+    /// Where it ended when there was no room for a copy.
+    tried: u64,
     buf: Vec<u8>,
 }
 
 impl<F: DiskFile> Manifest<F> {
     /// None yet.
     pub(super) fn new(store: u64) -> Self {
-        let (sealed, active, buf) = Default::default();
-        Self { file: None, store, end: 0, sealed, active, buf }
+        let (sealed, active, seen, waited, records, tried, buf) = Default::default();
+        Self { file: None, store, end: 0, sealed, active, seen, waited, records, tried, buf }
     }
 
     /// Goes on with what was loaded.
     pub(super) fn resume(file: F, store: u64, end: u64, entries: &Entries) -> Self {
         let sealed = entries.iter().filter(|(_, entry)| entry.sealed);
         let sealed = sealed.map(|(&number, entry)| (number, entry.len)).collect();
-        Self { file: Some(file), end, sealed, ..Self::new(store) }
+        let records = entries.iter().map(|(&number, entry)| (number, entry.at)).collect();
+        Self { file: Some(file), end, sealed, records, ..Self::new(store) }
     }
 
     pub(super) fn is_there(&self) -> bool {
         self.file.is_some()
     }
 
+    /// Whether it is time to record the segment being written, which is written that far.
+    ///
+    /// At rest it is recorded if what is new is more than the record, so that the manifest grows less than the
+    /// log; what is left, and what never rests, a minute later.
+    pub(super) fn wants(&mut self, (number, at): (u64, u64)) -> bool {
+        let (last, end, size) = self.active;
+        let end = if last == number { end } else { 0 };
+        let rests = mem::replace(&mut self.seen, (number, at)) == self.seen;
+        let new = at.saturating_sub(end);
+        self.waited = self.waited.saturating_add(1);
+        let due = self.waited >= LATEST || new > MUCH.max(16 * size) || rests && new > size;
+        new > 0 && due
+    }
+
     /// Makes an empty one in the place of what there is.
     pub(super) fn create<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<()> {
         let store = self.store;
-        self.replace(disk, |_| Ok(header(store).to_vec()))?;
+        self.replace(disk, &header(store))?;
         self.sealed.clear();
+        self.records.clear();
         self.active = (0, 0, 0);
         Ok(())
     }
 
-    /// Copies it without what no longer counts, if that is most of it.
-    pub(super) fn compact<D: Disk<File = F>>(
-        &mut self,
-        disk: &D,
-        entries: &Entries,
-    ) -> io::Result<()> {
-        let live: u64 = entries.values().map(|entry| entry.at.1).sum();
-        if self.end < SMALL || self.end < 3 * live {
+    /// Copies it without what no longer counts, if that is most of it. No other draft may be in the making.
+    pub(super) fn compact<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<()> {
+        let live: u64 = self.records.values().map(|(_, len)| len).sum();
+        if self.end < self.tried + SMALL || self.end < 3 * live {
             return Ok(());
         }
-        let store = self.store;
-        self.replace(disk, |old| {
-            let mut bytes = header(store).to_vec();
-            for Entry { at: (at, len), .. } in entries.values() {
-                let mut record = vec![0; *len as usize];
-                read_exact_at(old.ok_or(io::ErrorKind::NotFound)?, &mut record, *at)?;
-                bytes.append(&mut record);
-            }
-            Ok(bytes)
-        })
+        // What cannot be read is made anew.
+        let Ok((bytes, records)) = self.copied() else { return self.make_void() };
+        let done = self.replace(disk, &bytes);
+        if done.is_ok() {
+            (self.records, self.tried) = (records, 0);
+        } else {
+            // Where there was no room, not again at once; the draft must not take what is left.
+            self.tried = self.end;
+            disk.discard_drafts()?;
+        }
+        done
     }
 
-    fn replace<D: Disk<File = F>>(
-        &mut self,
-        disk: &D,
-        bytes: impl Fn(Option<&F>) -> io::Result<Vec<u8>>,
-    ) -> io::Result<()> {
-        let bytes = bytes(self.file.as_ref())?;
+    /// What counts of it, and where that then is.
+    fn copied(&self) -> io::Result<(Vec<u8>, Places)> {
+        let mut bytes = header(self.store).to_vec();
+        let mut records = self.records.clone();
+        for (at, len) in records.values_mut() {
+            let mut record = vec![0; *len as usize];
+            read_exact_at(self.file.as_ref().ok_or(io::ErrorKind::NotFound)?, &mut record, *at)?;
+            *at = bytes.len() as u64;
+            bytes.append(&mut record);
+        }
+        Ok((bytes, records))
+    }
+
+    fn replace<D: Disk<File = F>>(&mut self, disk: &D, bytes: &[u8]) -> io::Result<()> {
         disk.discard_drafts()?;
         let file = disk.draft(MANIFEST)?;
-        write_all_at(&file, &bytes, 0)?;
+        write_all_at(&file, bytes, 0)?;
         file.sync_data()?;
         disk.replace(MANIFEST)?;
         disk.sync_dir()?;
@@ -251,18 +287,22 @@ impl<F: DiskFile> Manifest<F> {
     pub(super) fn add_active(&mut self, id: SegmentId, end: u64, body: &[u8]) {
         self.add(ACTIVE, id, end, body);
         self.active = (id.number, end, body.len() as u64);
+        self.waited = 0;
     }
 
     /// Adds that a segment was removed.
     pub(super) fn add_removed(&mut self, number: u64) {
         self.add(REMOVED, SegmentId { number, store: self.store, version: 0 }, 0, &[]);
         self.sealed.remove(&number);
+        self.records.remove(&number);
     }
 
     fn add(&mut self, kind: u8, id: SegmentId, len: u64, body: &[u8]) {
         if self.file.is_some() {
             let header = Header::of(kind, id.version as u16, id.number, len, body);
+            let at = self.end + self.buf.len() as u64;
             header.encode(seed(self.store), body, &mut self.buf);
+            self.records.insert(id.number, (at, header.record_len()));
         }
     }
 
@@ -281,7 +321,7 @@ impl<F: DiskFile> Manifest<F> {
     /// From now on it says nothing.
     pub(super) fn make_void(&mut self) -> io::Result<()> {
         let Some(file) = self.file.take() else { return Ok(()) };
-        (self.sealed, self.active, self.buf) = Default::default();
+        (self.sealed, self.active, self.records, self.buf) = Default::default();
         write_all_at(&file, &[0; MAGIC.len()], 0)?;
         file.sync_data()
     }

@@ -81,11 +81,6 @@ impl<D: Disk> SegmentLog<D> {
         let file = self.disk.open(MANIFEST, Access::Write);
         let file = file.map_err(|error| self.manifest_failed(&error))?;
         let mut manifest = Manifest::resume(file, self.store, end, &entries);
-        if let Err(error) = manifest.compact(&self.disk, &entries)
-            && !is_full(&error)
-        {
-            return Err(self.manifest_failed(&error));
-        }
         let numbers: Vec<u64> = entries.keys().copied().collect();
         let missing = {
             let catalog = &mut self.inner().catalog;
@@ -134,7 +129,7 @@ impl<D: Disk> SegmentLog<D> {
         }
     }
 
-    fn manifest_failed(&self, error: &std::io::Error) -> StoreError {
+    pub(super) fn manifest_failed(&self, error: &std::io::Error) -> StoreError {
         self.inner().poisoned("writing the manifest", error).into()
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use super::catalog::Segment;
 use super::format::{HEADER, Header, START, SegmentId, kind};
@@ -41,6 +41,18 @@ fn io_error(error: &std::io::Error) -> StoreError {
 }
 
 impl<D: Disk> SegmentLog<D> {
+    /// See [`ChunkLog::checkpoint`](crate::ChunkLog::checkpoint). While segments are removed, rewritten or
+    /// looked at, the next one does it.
+    pub(super) fn checkpoint_now(&self) -> Result<(), StoreError> {
+        let alone = match self.reclaiming.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let poisoned = self.inner().poison.is_some();
+        if poisoned { Ok(()) } else { self.complete_manifest(&alone) }
+    }
+
     /// One step of maintenance, see [`ChunkLog::maintain`](crate::ChunkLog::maintain).
     pub(super) fn maintain_step(&self) -> Result<Maintained, StoreError> {
         let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +166,7 @@ impl<D: Disk> SegmentLog<D> {
     }
 
     /// Enters what is not in the manifest yet: segments that were sealed, and how far the one being written
-    /// is. That is entered when nothing was appended since the last step, or much since it was entered.
+    /// is, see [`Manifest::wants`].
     pub(super) fn complete_manifest(&self, _: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
         if !self.manifest().is_there() && !self.create_manifest()? {
             return Ok(());
@@ -169,21 +181,17 @@ impl<D: Disk> SegmentLog<D> {
             };
             let new = inner.catalog.segments.values().filter(is_new);
             let new: Vec<_> = new.map(|segment| (Arc::clone(&segment.file), segment.id)).collect();
-            let before = mem::replace(&mut inner.seen_end, active.unwrap_or_default());
-            let (number, end, size) = self.manifest().active;
-            let snapshot = active.filter(|&(now, at)| {
-                let known = if now == number { end } else { 0 };
-                at > known && (before == (now, at) || at - known > (16 * size).max(1 << 20))
-            });
-            (new, snapshot.and_then(|_| snapshot_of(inner)))
+            let wanted = active.is_some_and(|active| self.manifest().wants(active));
+            (new, wanted.then(|| snapshot_of(inner)).flatten())
         };
         for some in new.chunks(64) {
             let mut add = Vec::new();
             for (file, id) in some {
-                let body = footer::load_body(&**file, *id).map_err(|error| io_error(&error))?;
-                let len = file.len().map_err(|error| io_error(&error))?;
-                // Without a footer the disk was full when it was to be sealed.
-                add.extend(body.map(|body| (*id, len, body)));
+                // Without a footer the disk was full when it was to be sealed. What cannot be read is for the
+                // round to tell.
+                if let (Ok(Some(body)), Ok(len)) = (footer::load_body(&**file, *id), file.len()) {
+                    add.push((*id, len, body));
+                }
             }
             self.record_in_manifest(|manifest| {
                 for (id, len, body) in &add {
@@ -191,8 +199,15 @@ impl<D: Disk> SegmentLog<D> {
                 }
             })?;
         }
-        let Some((id, end, body)) = active else { return Ok(()) };
-        self.record_in_manifest(|manifest| manifest.add_active(id, end, &body))
+        if let Some((id, end, body)) = &active {
+            self.record_in_manifest(|manifest| manifest.add_active(*id, *end, body))?;
+        }
+        let compacted = self.manifest().compact(&self.disk);
+        match compacted {
+            // It is tried again, and may go on growing meanwhile if there is room for that.
+            Err(error) if is_full(&error) => Ok(()),
+            compacted => compacted.map_err(|error| self.manifest_failed(&error)),
+        }
     }
 
     /// Adds to the manifest, durably. Without room it says nothing from now on; any other failure is one of

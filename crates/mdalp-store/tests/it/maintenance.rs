@@ -248,3 +248,80 @@ fn a_step_reads_a_bounded_piece_and_a_round_reads_all() {
     assert_eq!(steps, 2);
     assert!(!log.maintain().unwrap().damage.iter().any(|_| true));
 }
+
+/// Which segments would be missed if they were lost now, and which are there.
+fn missed(disk: &MemDisk) -> (Vec<u64>, Vec<u64>) {
+    let there = disk.list().unwrap();
+    let is_missed = |number: &u64| {
+        let disk = disk.fork();
+        disk.remove(*number).unwrap();
+        disk.sync_dir().unwrap();
+        let seen = Reader::open(&disk).unwrap().damage().iter().any(|one| one.segment == *number);
+        let log = open(&disk, fsync());
+        let lost = |one: &mdalp_store::Damage| one.kind == DamageKind::Lost;
+        let told = log.recovery().damage.iter().any(|one| lost(one) && one.segment == *number);
+        assert_eq!(seen, told, "{number}");
+        told
+    };
+    (there.iter().copied().filter(is_missed).collect(), there)
+}
+
+#[test]
+fn b2_what_was_sealed_and_what_rests_would_be_missed_without_a_round_of_maintenance() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    scrub(&log);
+    for seq in 0..40 {
+        promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
+    }
+    log.checkpoint().unwrap();
+    let (missed_at_once, there) = missed(&disk);
+    assert!(there.len() > 2);
+    assert!(missed_at_once.len() + 2 >= there.len(), "{missed_at_once:?} of {there:?}");
+    log.checkpoint().unwrap();
+    let with_chunks = |number: &u64| disk.written(*number) > 1100;
+    let expected: Vec<u64> = there.into_iter().filter(with_chunks).collect();
+    assert_eq!(missed(&disk).0, expected);
+    let operations = disk.operations();
+    (0..200).for_each(|_| log.checkpoint().unwrap());
+    assert_eq!(disk.operations(), operations, "there is nothing to do");
+}
+
+#[test]
+fn b2_the_manifest_stays_small_while_a_server_runs() {
+    const MIB: u64 = 1 << 20;
+    let disk = MemDisk::new();
+    let settings = options(Durability::Fsync, 16 << 20);
+    let log = open(&disk, settings);
+    let mut promises = Promises::default();
+    // Many small transactions in the segment being written: its record is large.
+    let many: Vec<(u64, u64)> = (1..400).map(|tid| (tid, 0)).collect();
+    promises.append(&log, 0, &many);
+    (0..2).for_each(|_| log.checkpoint().unwrap());
+    let record = disk.written(MANIFEST);
+    assert!(record > 20 << 10, "{record}");
+    // A trickle that always rests is not copied each time.
+    for seq in 1..50 {
+        promises.append(&log, 0, &[(1, seq)]);
+        (0..2).for_each(|_| log.checkpoint().unwrap());
+    }
+    assert!(disk.written(MANIFEST) <= 3 * record, "once a minute at most");
+    // And what does not count any more is dropped.
+    let (mut most, mut minutes) = (0, 0);
+    for seq in 50..250 {
+        promises.append(&log, 0, &[(2, seq)]);
+        let before = disk.written(MANIFEST);
+        (0..60).for_each(|_| log.checkpoint().unwrap());
+        minutes += u64::from(disk.written(MANIFEST) != before);
+        most = most.max(disk.written(MANIFEST));
+    }
+    assert_eq!(minutes, 200, "a minute later it is on record");
+    assert!(minutes * record > 4 * MIB && most < MIB + 3 * record, "{most}");
+    promises.append(&log, 0, &[(3, 7)]);
+    (0..60).for_each(|_| log.checkpoint().unwrap());
+    disk.kill();
+    no_false_alarm(&disk, &promises);
+    let (would_be_missed, there) = missed(&disk);
+    assert_eq!(would_be_missed[..], there[..1]);
+}
