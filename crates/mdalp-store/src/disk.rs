@@ -31,6 +31,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn open(&self, number: u64, access: Access) -> io::Result<Self::File>;
     /// Removes a file's name.
     fn remove(&self, number: u64) -> io::Result<()>;
+    /// Gives a file another name, which no file has; [`io::ErrorKind::AlreadyExists`] if one does. A crash
+    /// leaves one of the two names; who has the file open goes on using it.
+    fn rename(&self, from: u64, to: u64) -> io::Result<()>;
     /// Makes a new, empty file that is not listed: the draft of what is to replace a file.
     fn draft(&self, number: u64) -> io::Result<Self::File>;
     /// Puts a draft in the place of the file of its number. A crash leaves one of the two; who has the
@@ -38,7 +41,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn replace(&self, number: u64) -> io::Result<()>;
     /// Removes all drafts.
     fn discard_drafts(&self) -> io::Result<()>;
-    /// Makes creations, removals and replacements durable.
+    /// Makes creations, removals, replacements and new names durable.
     fn sync_dir(&self) -> io::Result<()>;
     /// What room there is; `None` where the platform does not tell.
     fn space(&self) -> io::Result<Option<Space>>;

@@ -30,6 +30,7 @@ mod fresh;
 mod index;
 mod manifest;
 mod open;
+mod place;
 mod records;
 mod restore;
 mod rewrite;

@@ -40,6 +40,8 @@ pub enum Op {
     Remove,
     /// [`Disk::replace`].
     Replace,
+    /// [`Disk::rename`].
+    Rename,
 }
 
 /// How an operation fails.
@@ -73,6 +75,7 @@ enum Entry {
     Made(Name, usize),
     Gone(Name),
     Replaced(u64, usize),
+    Renamed(u64, u64, usize),
 }
 
 impl Entry {
@@ -83,6 +86,10 @@ impl Entry {
             Self::Replaced(number, inode) => {
                 dir.remove(&Name::Draft(number));
                 dir.insert(Name::File(number), inode);
+            }
+            Self::Renamed(from, to, inode) => {
+                dir.remove(&Name::File(from));
+                dir.insert(Name::File(to), inode);
             }
         }
     }
@@ -339,6 +346,20 @@ impl Disk for MemDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         sim.enter(Entry::Gone(name));
+        Ok(())
+    }
+
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut sim = self.sim();
+        let epoch = sim.epoch;
+        if sim.operation(Op::Rename, epoch)?.is_some() {
+            return Err(io_error());
+        }
+        let inode = *sim.dir.get(&Name::File(from)).ok_or(io::ErrorKind::NotFound)?;
+        if sim.dir.contains_key(&Name::File(to)) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        sim.enter(Entry::Renamed(from, to, inode));
         Ok(())
     }
 

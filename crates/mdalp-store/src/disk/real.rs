@@ -135,6 +135,14 @@ impl Disk for RealDisk {
         fs::remove_file(self.file(number))
     }
 
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        // Nobody else makes files here: the directory is locked.
+        if fs::symlink_metadata(self.file(to)).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(self.file(from), self.file(to))
+    }
+
     fn draft(&self, number: u64) -> io::Result<File> {
         writing().create_new(true).open(self.draft_file(number))
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use super::catalog::{Catalog, Segment};
 use super::format::{FileHeader, START, SegmentId, VERSION, file_header};
 use super::manifest::{self, Found, Manifest};
+use super::place::{Files, Misplaced, put_in_place};
 use super::scan::{Contents, Scan, scan, used};
 use super::{
     Active, Damage, DamageKind, Inner, Limits, OpenError, Options, Poison, Recovery, SegmentLog,
@@ -32,19 +33,6 @@ pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Segment files.
-struct Files<F> {
-    good: BTreeMap<u64, (Arc<F>, SegmentId)>,
-    /// Under the name of another one.
-    misplaced: Vec<(F, SegmentId)>,
-}
-
-impl<F> Default for Files<F> {
-    fn default() -> Self {
-        Self { good: BTreeMap::new(), misplaced: Vec::new() }
-    }
-}
-
 /// A segment file, as far as its header goes.
 enum Identified<F> {
     /// And whether the header is as it was written.
@@ -53,8 +41,8 @@ enum Identified<F> {
     Misplaced(F, SegmentId),
     /// It was being made.
     Blank,
-    /// Left alone.
-    Unusable,
+    /// Left alone; the number of which its header speaks.
+    Unusable(Option<u64>),
 }
 
 fn read_header(file: &impl DiskFile) -> io::Result<FileHeader> {
@@ -111,7 +99,7 @@ fn identify<F: DiskFile>(
             let bytes = read_all(&file).map_err(&reading)?;
             Ok(match id.filter(|&id| scan(&bytes, id).end > START) {
                 Some(id) => Identified::Segment(Arc::new(file), id, false),
-                None => Identified::Unusable,
+                None => Identified::Unusable(None),
             })
         }
         FileHeader::Segment { id, .. } if id.number != number && store == Some(id.store) => {
@@ -122,7 +110,7 @@ fn identify<F: DiskFile>(
             if id.number != number || store.is_some_and(|store| store != id.store) =>
         {
             report(DamageKind::Foreign);
-            Ok(Identified::Unusable)
+            Ok(Identified::Unusable(Some(id.number)))
         }
         FileHeader::Segment { id, intact } => {
             if !intact {
@@ -169,7 +157,7 @@ pub(crate) fn load_read_only<D: Disk>(
         match identify(file, number, store, &before, &mut damage)? {
             Identified::Segment(file, id, _) => _ = good.insert(number, (file, id)),
             Identified::Misplaced(file, id) => misplaced.push((file, id)),
-            Identified::Blank | Identified::Unusable => {}
+            Identified::Blank | Identified::Unusable(_) => {}
         }
     }
     misplaced.extend(stray.filter(|(_, id)| store == Some(id.store)));
@@ -205,32 +193,6 @@ type Settled<F> = (Segment<F>, BTreeMap<ReceiverId, ReceiverName>);
 impl<D: Disk> Opening<'_, D> {
     fn remove(&self, number: u64) -> Result<(), OpenError> {
         self.disk.remove(number).map_err(failed("removing an empty segment"))
-    }
-
-    /// Gives segments that are under the name of another one their own, if that has nothing better.
-    fn put_in_place(&self, files: &mut Files<D::File>) -> Result<(), OpenError> {
-        for (file, id) in mem::take(&mut files.misplaced) {
-            if files.good.contains_key(&id.number) {
-                continue;
-            }
-            let copy = || {
-                let draft = self.disk.draft(id.number)?;
-                write_all_at(&draft, &read_all(&file)?, 0)?;
-                draft.sync_data()?;
-                self.disk.replace(id.number)?;
-                self.disk.sync_dir()?;
-                Ok(draft)
-            };
-            match copy() {
-                Ok(file) => _ = files.good.insert(id.number, (Arc::new(file), id)),
-                Err(error) if is_full(&error) => {
-                    let discarding = failed("removing what was not finished");
-                    self.disk.discard_drafts().map_err(discarding)?;
-                }
-                Err(error) => return Err(failed("putting a segment in its place")(error)),
-            }
-        }
-        Ok(())
     }
 
     /// Brings one segment into order; `None` if it was empty and is gone.
@@ -336,13 +298,23 @@ impl<D: Disk> SegmentLog<D> {
                     }
                     files.good.insert(number, (file, id));
                 }
-                Identified::Misplaced(file, id) => files.misplaced.push((file, id)),
+                Identified::Misplaced(file, id) => {
+                    files.misplaced.push(Misplaced { name: number, file, id });
+                }
                 Identified::Blank => opening.remove(number)?,
-                Identified::Unusable => {}
+                Identified::Unusable(id) => _ = files.unusable.insert(number, id),
             }
         }
-        files.misplaced.extend(stray.filter(|(_, id)| store == Some(id.store)));
-        opening.put_in_place(&mut files)?;
+        match stray {
+            Some((file, id)) if store == Some(id.store) => {
+                files.misplaced.push(Misplaced { name: MANIFEST, file, id });
+            }
+            Some((_, id)) => _ = files.unusable.insert(MANIFEST, Some(id.number)),
+            None => {}
+        }
+        let mut last = numbers.last().copied().max(manifest.last()).unwrap_or(MANIFEST);
+        put_in_place(&disk, &mut files, &mut last)
+            .map_err(failed("putting a segment in its place"))?;
         // From the end, because only the last segment with records can be continued.
         let mut settled = Vec::new();
         for (file, id) in files.good.into_values().rev() {
@@ -357,13 +329,12 @@ impl<D: Disk> SegmentLog<D> {
             disk.sync_dir().map_err(failed("flushing the data directory"))?;
         }
         let Opening { recovery, catalog, active, .. } = opening;
-        let last = numbers.last().copied().max(manifest.last());
         let store = store.unwrap_or(options.new_store_id);
         let mut log = Self {
             store,
             options,
             recovery,
-            spare: Mutex::new(Spare { ready: None, next_number: last.map_or(1, |last| last + 1) }),
+            spare: Mutex::new(Spare { ready: None, next_number: last + 1 }),
             half_full: AtomicBool::new(false),
             scrub: Mutex::default(),
             inner: Mutex::new(Inner::new(options.limits, catalog, active)),

@@ -54,6 +54,9 @@ impl Disk for Watched {
     fn remove(&self, number: u64) -> io::Result<()> {
         self.0.remove(number)
     }
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
     fn draft(&self, number: u64) -> io::Result<Self::File> {
         self.reached("draft");
         self.0.draft(number)

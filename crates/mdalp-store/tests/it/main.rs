@@ -8,6 +8,7 @@ mod directory;
 mod faults;
 mod maintenance;
 mod mending;
+mod misplaced;
 mod model;
 mod reclaim;
 mod remnants;

@@ -14,9 +14,9 @@ use mdalp_store::{
 
 use crate::support::{Promises, choices, open, options, payload};
 
-const SEGMENT: u64 = 8 << 10;
+pub(crate) const SEGMENT: u64 = 8 << 10;
 
-fn settings() -> Options {
+pub(crate) fn settings() -> Options {
     options(Durability::Fsync, SEGMENT)
 }
 
@@ -32,21 +32,21 @@ pub(crate) fn scrub(log: &SegmentLog<MemDisk>) -> Vec<Damage> {
     }
 }
 
-type Held = BTreeMap<TransactionId, BTreeSet<u64>>;
+pub(crate) type Held = BTreeMap<TransactionId, BTreeSet<u64>>;
 
-fn held(store: &dyn Query) -> Held {
+pub(crate) fn held(store: &dyn Query) -> Held {
     let list = store.list().unwrap();
     list.iter().map(|one| (one.tid, one.ranges.iter().flatten().collect())).collect()
 }
 
-fn bytes_of(disk: &MemDisk, number: u64) -> Vec<u8> {
+pub(crate) fn bytes_of(disk: &MemDisk, number: u64) -> Vec<u8> {
     let file = disk.open(number, Access::Read).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(&mut bytes, 0).unwrap();
     bytes
 }
 
-fn put(disk: &MemDisk, number: u64, bytes: &[u8]) {
+pub(crate) fn put(disk: &MemDisk, number: u64, bytes: &[u8]) {
     let file = disk.open(number, Access::Write).or_else(|_| disk.create(number)).unwrap();
     file.set_len(0).unwrap();
     file.set_len(bytes.len() as u64).unwrap();
@@ -57,7 +57,7 @@ fn put(disk: &MemDisk, number: u64, bytes: &[u8]) {
 
 /// Six transactions over several segments, with statements and one receipt; and the files as they were
 /// in the middle.
-fn filled(seed: u64) -> (MemDisk, BTreeMap<u64, Vec<u8>>) {
+pub(crate) fn filled(seed: u64) -> (MemDisk, BTreeMap<u64, Vec<u8>>) {
     let disk = MemDisk::new();
     let log = open(&disk, settings());
     let mut next = choices(seed);
@@ -138,7 +138,7 @@ fn damage(disk: &MemDisk, old: &BTreeMap<u64, Vec<u8>>, seed: u64) -> String {
 }
 
 /// Every chunk that is handed out has its bytes; says how many there are.
-fn all_right(store: &dyn Query) -> u64 {
+pub(crate) fn all_right(store: &dyn Query) -> u64 {
     let mut count = 0;
     for (tid, held) in held(store) {
         let chunks = read(store, tid).unwrap();
@@ -149,11 +149,11 @@ fn all_right(store: &dyn Query) -> u64 {
     count
 }
 
-fn state(store: &dyn Query, tid: TransactionId) -> Option<State> {
+pub(crate) fn state(store: &dyn Query, tid: TransactionId) -> Option<State> {
     store.transaction(tid).unwrap().map(|one| one.state)
 }
 
-fn append_all(log: &SegmentLog<MemDisk>, all: &Held) {
+pub(crate) fn append_all(log: &SegmentLog<MemDisk>, all: &Held) {
     let mut results = Vec::new();
     for (&tid, seqs) in all {
         for &seq in seqs {
