@@ -39,8 +39,6 @@ pub(super) struct Book {
     pub(super) lost: BTreeSet<Key>,
     /// Something on the disk is damaged, and nobody has looked yet.
     pub(super) is_rotten: bool,
-    /// A rotten log was opened, and a fault of the disk ended that after it had been brought into order.
-    pub(super) is_cut: bool,
     /// Records may be lost that are no chunks: what this book says of them does not bind the store.
     is_damaged: bool,
     /// All damage found so far names a chunk.
@@ -64,7 +62,6 @@ impl Book {
             closed: BTreeMap::new(),
             lost: BTreeSet::new(),
             is_rotten: false,
-            is_cut: false,
             is_damaged: false,
             only_chunks: true,
             leap: 0,
@@ -271,7 +268,7 @@ impl Store {
         let is_unseen = |one: &Damage| !seen.contains(&(one.segment, one.offset));
         let unseen = log.verify().ok()?.into_iter().find(is_unseen);
         truth.i31_scrubbing_finds_all(unseen);
-        let torn = !log.recovery().torn.is_empty() || std::mem::take(&mut self.book.is_cut);
+        let torn = !log.recovery().torn.is_empty();
         let found = contents(log, truth);
         let churn = self.churn.iter_mut().flat_map(|one| one.struck_out(|k| found.contains_key(k)));
         let gone = self.model.keys().filter(|key| !found.contains_key(key)).copied();

@@ -119,10 +119,7 @@ impl Store {
         };
         self.log = None;
         self.rules = rules(self.book.retention, self.twin, now_of(net).0, net.now);
-        let opened = SegmentLog::open(self.disk.clone(), options);
-        // What it cut off as a write that was cut short, nobody says any more.
-        self.book.is_cut |= self.book.is_rotten && opened.is_err();
-        let log = opened?;
+        let log = SegmentLog::open(self.disk.clone(), options)?;
         self.ids.clear();
         for index in receivers {
             let name = ReceiverName { address: index.to_string(), name: "r".to_owned() };
