@@ -72,6 +72,8 @@ pub(crate) struct Lane {
     /// with: an ack from here still counts (invariant 26).
     pub(crate) given_away: BTreeMap<u64, Option<ChunkCrc>>,
     acked: RangeSet,
+    /// Acknowledged once and then found missing: the next ack may be a late copy of that one.
+    repeated: RangeSet,
     transmissions: u64,
     /// The newest transmission that was acknowledged: earlier ones are overtaken.
     newest_acked: u64,
@@ -114,6 +116,7 @@ impl Lane {
             flights: VecDeque::new(),
             given_away: BTreeMap::new(),
             acked: RangeSet::new(),
+            repeated: RangeSet::new(),
             transmissions: 0,
             newest_acked: 0,
             rto_at: None,
@@ -184,7 +187,9 @@ impl Lane {
 
     /// The servers say that these chunks are not there: they must be sent as if they never were.
     pub(crate) fn forget(&mut self, chunks: &RangeSet) {
+        self.repeated.union_with(&self.acked);
         self.acked.subtract(chunks);
+        self.repeated.subtract(&self.acked);
     }
 
     /// Takes up to `count` of the last queued chunks away.
@@ -298,7 +303,7 @@ impl Lane {
         self.waiting_since.get_or_insert(now);
         // With its CRC: an ack of the earlier transmission may still come.
         let before = self.given_away.remove(&seq);
-        let sent_before = before.is_some();
+        let sent_before = before.is_some() || self.repeated.contains(seq);
         let sends = if sent_before { 2 } else { 1 };
         self.stats.datagrams += 1;
         self.transmissions += 1;

@@ -75,6 +75,18 @@ fn the_crc_of_an_ack_after_the_chunk_was_given_away_counts_too() {
 }
 
 #[test]
+fn i22_a_late_copy_of_the_ack_of_a_chunk_that_was_found_missing_is_no_sample() {
+    let mut lane = lane(false, 1, 1);
+    assert!(ack(&mut lane, 400, 0, None));
+    let missing = std::iter::once(0..=0).collect();
+    lane.forget(&missing);
+    lane.assign(&missing);
+    assert_eq!(send(&mut lane, ms(410)), SequenceNumber(0));
+    assert_eq!(lane.handle_ack(ms(430), SequenceNumber(0), None), AckOutcome::New { rtt: None });
+    assert_eq!(lane.rtt.srtt(), Some(Duration::from_millis(400)));
+}
+
+#[test]
 fn karn_an_ack_of_a_chunk_that_was_sent_twice_is_no_sample() {
     let mut lane = lane(false, 1, 1);
     assert!(ack(&mut lane, 100, 0, None));

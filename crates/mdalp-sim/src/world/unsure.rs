@@ -6,7 +6,7 @@
 use super::store::Store;
 use super::watched::{Attempt, Said};
 use mdalp_proto::ids::TransactionId;
-use mdalp_store::{Query, State, UnixMillis};
+use mdalp_store::{Query, State, TransactionSummary, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -40,9 +40,8 @@ impl Store {
                 self.book.closed.entry(tid).or_insert(when);
             }
         }
-        let is_gone = |one: mdalp_store::TransactionSummary| {
-            matches!(one.state, State::Expired | State::Removed)
-        };
+        let is_gone =
+            |one: TransactionSummary| matches!(one.state, State::Expired | State::Removed);
         let gone: Vec<_> =
             released.into_iter().filter(|tid| found(*tid).is_some_and(is_gone)).collect();
         for tid in gone {

@@ -112,6 +112,8 @@ pub(super) struct Scan {
     pub(super) dirty: u64,
     /// A footer or trailer was among the records.
     pub(super) sealed: bool,
+    /// End of the last record, if that still says which chunk it was: otherwise `end`.
+    pub(super) named: u64,
     /// What is not valid behind `end`.
     pub(super) tail: Vec<Damage>,
 }
@@ -128,7 +130,7 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
     let mut suspects = Vec::new();
     let mut sealed = false;
     let mut at = START as usize;
-    let mut end = at;
+    let (mut end, mut named) = (at, at);
     let limit = used(bytes);
     while at < limit {
         let offset = at as u64;
@@ -152,6 +154,7 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
         if !header.fits(body) {
             let is_index = matches!(header.kind, kind::INDEX | kind::FOOTER | kind::TRAILER);
             suspect(if is_index { DamageKind::Index } else { DamageKind::Body }, chunk);
+            named = if chunk.is_some() { at } else { named };
             continue;
         }
         if contents.apply(&header, body, offset).is_none() {
@@ -162,7 +165,8 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
         end = at;
     }
     contents.lose_damaged();
-    Scan { contents, end: end as u64, dirty: limit.max(end) as u64, sealed, tail: suspects }
+    let (named, dirty) = (named.max(end) as u64, limit.max(end) as u64);
+    Scan { contents, end: end as u64, dirty, sealed, named, tail: suspects }
 }
 
 /// Where the next valid record header is.

@@ -139,11 +139,14 @@ impl<D: Disk> SegmentLog<D> {
         let Some(segment) = inner.catalog.segments.get_mut(&number) else { return Ok(()) };
         let told = told.map(facts_of).unwrap_or_default();
         name_lost(&mut found.contents, told, number, fresh);
+        // What names a lost chunk stays until the new footer, which says it too, is safe.
+        let named = found.named;
+        found.contents.damage.extend(found.tail.iter().filter(|one| one.offset < named));
         keep_names(&mut found.contents.damage, &segment.damage, fresh);
         let durable = self.options.durability == Durability::Fsync;
         let (file, id) = (Arc::clone(&segment.file), segment.id);
         let sealed = write_all_at(&*file, &id.encode(), 0)
-            .and_then(|()| footer::seal(&*file, id, found.end, durable, &found.contents));
+            .and_then(|()| footer::seal(&*file, id, named, durable, &found.contents));
         segment.parts = found.contents.parts;
         segment.damage = found.contents.damage;
         match sealed {

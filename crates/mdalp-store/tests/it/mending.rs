@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use mdalp_store::conformance::{chunk, read};
-use mdalp_store::disk::mem::MemDisk;
+use mdalp_store::disk::mem::{Failure, MemDisk, Op};
 use mdalp_store::disk::{Access, Disk, DiskFile, MANIFEST};
 use mdalp_store::{
     Appended, ChunkLog, Damage, DamageKind, Durability, Options, Query, Reader, SegmentLog, State,
@@ -267,4 +267,42 @@ fn b2_reading_a_damaged_chunk_strikes_it_out() {
     assert_eq!(state(&log, tid), Some(State::Damaged));
     let chunks = read(&log, tid).unwrap();
     assert!(chunks.iter().all(|(held, _)| *held != seq), "the others can be read");
+}
+
+/// The last record has rotten, its segment is sealed because of that, and the disk fails twice meanwhile.
+#[test]
+fn i31_a_chunk_that_is_lost_keeps_its_name_when_the_footer_that_told_it_is_cut_short() {
+    const TID: TransactionId = TransactionId(1);
+    for (write, sync) in (0..12).flat_map(|write| (0..24).map(move |sync| (write, sync))) {
+        let disk = MemDisk::new();
+        let log = open(&disk, settings());
+        for seq in 0..5 {
+            log.append(UnixMillis(1), &[chunk(TID, seq, &[9; 100])], &mut Vec::new());
+        }
+        let segment = disk.list().unwrap()[0];
+        // The last bytes of two chunks.
+        for record in [0, 3] {
+            disk.flip_bit(segment, (disk.written(segment) - record * 132 - 1) * 8);
+        }
+        disk.inject(Op::Write, write, Failure::Short(70));
+        disk.inject(Op::SyncData, sync, Failure::Io);
+        // Two rounds: the second finds the footer that was cut short, and writes another one.
+        for _ in 0..8 {
+            if log.maintain().is_err() {
+                break;
+            }
+        }
+        drop(log);
+        for fate in [0, u64::MAX] {
+            let disk = disk.fork();
+            disk.crash(|| fate);
+            let log = open(&disk, settings());
+            let found = log.recovery();
+            let is_named =
+                found.damage.iter().any(|one| one.chunk == Some((TID, SequenceNumber(4))));
+            let is_cut = !found.torn.is_empty();
+            assert!(is_named || is_cut, "{write} {sync} {fate} {found:?}");
+            assert_eq!(held(&log)[&TID].len(), 3, "{write} {sync} {fate}");
+        }
+    }
 }
