@@ -12,6 +12,7 @@ local mdalp = Proto("mdalp", "Multi Destination Application Layer Protocol")
 
 local types = {
     [0] = "Intent", [1] = "Assignment", [2] = "Data", [3] = "Ack", [4] = "Seal", [5] = "Seal reply",
+    [6] = "Queued", [7] = "Probe", [8] = "Probe reply",
 }
 
 local f = {
@@ -19,6 +20,8 @@ local f = {
     tid = ProtoField.uint64("mdalp.tid", "Transaction"),
     seq = ProtoField.uint64("mdalp.seq", "Sequence number"),
     chunks = ProtoField.uint64("mdalp.chunks", "Chunks"),
+    nonce = ProtoField.string("mdalp.nonce", "Nonce"),
+    position = ProtoField.uint64("mdalp.queued.position", "Place in the queue"),
     crc = ProtoField.uint32("mdalp.crc", "CRC-32C", base.HEX),
     data = ProtoField.bytes("mdalp.data", "Data"),
     len = ProtoField.uint32("mdalp.data.len", "Bytes of data"),
@@ -191,13 +194,27 @@ local function show_crc(buffer, tree, text, at)
     return to + 1
 end
 
-parts[0] = function() return "", "intent", true end
+-- A nonce, if there is one, and what follows.
+local function show_nonce(buffer, tree, text, at)
+    local from, to, digits = text:find("^NONCE:(%x+);?", at)
+    if not from then return "", at end
+    tree:add(f.nonce, buffer(from + 5, #digits), digits)
+    return " " .. digits, to + 1
+end
+
+-- A client that asks with a nonce sends bare intents too: its assignment answers either.
+parts[0] = function(buffer, tree, text, at)
+    show_nonce(buffer, tree, text, at)
+    return "", "intent", true
+end
 
 parts[1] = function(buffer, tree, text, at)
     local tid, next = number(text, at, "TID")
-    if not tid or text:sub(next, next + 4) ~= "DATA:" then return nil end
+    if not tid then return nil end
     show_number(buffer, tree, f.tid, tid)
-    local count = show_receivers(buffer, tree, text, next + 5)
+    local _, data = show_nonce(buffer, tree, text, next)
+    if text:sub(data, data + 4) ~= "DATA:" then return nil end
+    local count = show_receivers(buffer, tree, text, data + 5)
     return "TID " .. tid.digits .. ", " .. count .. " receivers", "intent", false
 end
 
@@ -222,6 +239,7 @@ end
 parts[4] = function(buffer, tree, text, at)
     local tid, chunks, next = tid_and_seq(buffer, tree, text, at, f.chunks)
     if not tid then return nil end
+    next = show_crc(buffer, tree, text, next)
     local from, _, bytes, hash = text:find("^DATA:(%d+) (%x+)", next)
     if not from then return nil end
     tree:add(f.bytes, buffer(from + 4, #bytes), UInt64(bytes))
@@ -236,6 +254,28 @@ parts[5] = function(buffer, tree, text, at)
     local verdict = text:sub(next + 5)
     tree:add(f.verdict, buffer(next + 4), verdict)
     return verdict, "seal " .. tid.digits, false
+end
+
+parts[6] = function(buffer, tree, text, at)
+    local _, next = show_nonce(buffer, tree, text, at)
+    local position = number(text, next, "DATA")
+    if not position then return nil end
+    show_number(buffer, tree, f.position, position)
+    return "at place " .. position.digits, "intent", false
+end
+
+parts[7] = function(buffer, tree, text, at)
+    local nonce, next = show_nonce(buffer, tree, text, at)
+    if next == at then return nil end
+    return "", "probe" .. nonce, true
+end
+
+parts[8] = function(buffer, tree, text, at)
+    local nonce, next = show_nonce(buffer, tree, text, at)
+    if next == at or text:sub(next, next + 4) ~= "DATA:" then return nil end
+    local caps = text:sub(next + 5)
+    if #caps > 0 then tree:add(f.caps, buffer(next + 4), caps) end
+    return caps, "probe" .. nonce, false
 end
 
 function mdalp.dissector(buffer, pinfo, tree)

@@ -308,7 +308,9 @@ impl Engine {
             },
             keeper::Reply::Done(done) => self.done(now, done),
             keeper::Reply::Damage(damage) => {
-                damage.iter().for_each(|one| self.log.damage(one));
+                for one in &damage {
+                    self.log.damage(one);
+                }
             }
             keeper::Reply::Opened(_) => {}
         }

@@ -120,6 +120,36 @@ fn every_message_is_dissected_into_fields() {
 }
 
 #[test]
+fn messages_of_the_extensions_are_dissected_too() {
+    if !tshark_is_here() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a.pcapng");
+    let seal = format!("Type:4;TID:7;SEQ:50;CRC:0000cafe;DATA:5000 {}", "ab".repeat(32));
+    capture(
+        &path,
+        &[
+            (CLIENT, ORCHESTRATOR, b"Type:0;NONCE:0123456789abcdef;PAD:000;"),
+            (ORCHESTRATOR, CLIENT, b"Type:6;NONCE:0123456789abcdef;DATA:12"),
+            (ORCHESTRATOR, CLIENT, b"Type:1;TID:7;NONCE:0123456789abcdef;DATA:[]"),
+            (CLIENT, RECEIVER, seal.as_bytes()),
+            (RECEIVER, CLIENT, b"Type:5;TID:7;DATA:recorded 0000cafe"),
+            (ORCHESTRATOR, RECEIVER, b"Type:7;NONCE:00000000000000ff;PAD:000;"),
+            (RECEIVER, ORCHESTRATOR, b"Type:8;NONCE:00000000000000ff;DATA:crc window=32"),
+        ],
+    );
+    let some = |filter: &str, fields: &[&str]| read(&path, filter, fields);
+    assert!(some("mdalp.malformed", &["frame.number"]).is_empty());
+    let with_nonce: Vec<_> = some("mdalp.nonce", &["mdalp.type"]).into_iter().flatten().collect();
+    assert_eq!(with_nonce, ["0", "6", "1", "7", "8"]);
+    assert_eq!(some("mdalp.type == 6", &["mdalp.queued.position"]), [row(&["12"])]);
+    assert_eq!(some("mdalp.type == 4", &["mdalp.seal.bytes"]), [row(&["5000"])]);
+    assert_eq!(some("mdalp.type == 8", &["mdalp.receiver.caps"]), [row(&["crc window=32"])]);
+    assert_eq!(some("mdalp.type == 8", &["mdalp.request_in"]), [row(&["6"])]);
+}
+
+#[test]
 fn requests_and_answers_are_linked_and_repetitions_marked() {
     if !tshark_is_here() {
         return;

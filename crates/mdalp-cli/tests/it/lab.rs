@@ -17,6 +17,8 @@ fn the_demo_ends_well_and_leaves_nothing_behind() {
     assert!(out.contains("a text of 5,000 bytes") && out.contains("Every byte arrived"), "{out}");
     assert!(out.contains("times as fast as the best receiver alone"), "{out}");
     assert_eq!(fs::read_dir(net.dir.path()).unwrap().count(), 0);
+    let empty = run(mdalp(&["demo", &net.file("empty", b"")]).env("TMPDIR", net.dir.path()));
+    assert_eq!(empty.status.code(), Some(0), "{}", text(&empty.stderr));
     let missing = run(&mut mdalp(&["demo", "no such file"]));
     assert_eq!(missing.status.code(), Some(9));
 }
