@@ -61,7 +61,7 @@ pub enum SendError {
     },
     /// The time was over before this intent's turn came.
     #[error(
-        "orchestrator {addr} is busy: after {seconds} s this send was still waiting, at place \
+        "orchestrator {addr}: after {seconds} s this send was still waiting, at place \
          {position}; wait longer with --intent-timeout"
     )]
     StillWaiting {

@@ -281,10 +281,10 @@ fn whole(saved: &Saved) -> io::Result<String> {
 }
 
 /// Where a journal is written before it is put in place, so that there is always a whole one; after a
-/// power cut only if it was flushed.
+/// power cut only if it was flushed. Two sends of one file at once must not write into each other's.
 fn new_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     PathBuf::from(name)
 }
 

@@ -209,7 +209,9 @@ fn predicted(predicted: &Predicted) -> String {
 }
 
 fn queued(position: u64) -> String {
-    format!("the orchestrator is busy: waiting for an assignment, at place {position}")
+    format!(
+        "waiting for an assignment, at place {position} (too many transfers, or no receiver is there)"
+    )
 }
 
 fn fallback(chunk_bytes: u16) -> String {

@@ -158,7 +158,7 @@ impl Health {
         target.nonces.remove(at);
         (target.missed, target.answered, target.told) = (0, true, false);
         let before = std::mem::replace(&mut target.state, State::Up(caps));
-        if !matches!(before, State::Up(_)) {
+        if before != State::Up(caps) {
             let back = before == State::Gone;
             let with = handed_out_with(target, self.typed);
             self.events.push(Event::ReceiverAnswers { index, caps: with, back });

@@ -179,6 +179,18 @@ fn an_assignment_is_repeated_as_it_was_said_although_receivers_speak_more_by_now
 }
 
 #[test]
+fn a_receiver_that_speaks_something_else_from_now_on_is_named() {
+    let mut probed = Probed::three();
+    probed.seconds(2).told();
+    probed.caps[2] = "";
+    probed.seconds(2);
+    let caps = Capabilities::default();
+    let event = Event::ReceiverAnswers { index: 2, caps, back: false };
+    assert_eq!(probed.told(), [event], "once");
+    assert!(probed.list(1).unwrap()[2].caps.is_classic());
+}
+
+#[test]
 fn only_an_answer_from_where_the_question_went_counts_and_once() {
     let mut probed = Probed::three();
     let probe = probed.world.orchestrator.poll_probe().unwrap();
