@@ -224,6 +224,11 @@ impl<F: DiskFile> Manifest<F> {
         new > 0 && due
     }
 
+    /// The segment being written is to be recorded now, if it is not.
+    pub(super) fn want(&mut self) {
+        self.waited = LATEST;
+    }
+
     /// Makes an empty one in the place of what there is.
     pub(super) fn create<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<()> {
         let store = self.store;

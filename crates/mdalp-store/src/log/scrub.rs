@@ -226,6 +226,19 @@ impl<D: Disk> SegmentLog<D> {
     }
 }
 
+/// Enters what is not in the manifest yet, if there is one.
+impl<D: Disk> Drop for SegmentLog<D> {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.poison().is_some() || !self.manifest().is_there() {
+            return;
+        }
+        let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.manifest().want();
+        // If it fails nothing is lost; it is as after a crash.
+        let _ = self.complete_manifest(&alone);
+    }
+}
+
 /// What the segment being written holds, for the manifest.
 fn snapshot_of<F: DiskFile>(inner: &Inner<F>) -> Option<(SegmentId, u64, Vec<u8>)> {
     let active = inner.active.as_ref()?;

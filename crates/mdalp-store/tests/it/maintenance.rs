@@ -370,3 +370,21 @@ fn b2_a_power_cut_while_a_segment_is_removed_or_rewritten_brings_nothing_back_as
         }
     }
 }
+
+#[test]
+fn b2_what_a_log_held_when_it_was_closed_would_be_missed() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    log.checkpoint().unwrap();
+    for seq in 0..40 {
+        promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
+    }
+    drop(log);
+    disk.kill();
+    let with_chunks = |number: &u64| disk.written(*number) > 1100;
+    let expected: Vec<u64> = disk.list().unwrap().into_iter().filter(with_chunks).collect();
+    assert!(expected.len() > 2);
+    assert_eq!(missed(&disk).0, expected);
+    no_false_alarm(&disk, &promises);
+}
