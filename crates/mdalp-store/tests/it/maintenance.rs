@@ -388,3 +388,22 @@ fn b2_what_a_log_held_when_it_was_closed_would_be_missed() {
     assert_eq!(missed(&disk).0, expected);
     no_false_alarm(&disk, &promises);
 }
+
+#[test]
+fn b2_a_begin_that_was_not_flushed_yet_is_not_missed_after_a_power_cut() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    promises.append(&log, 0, &[(1, 0)]);
+    // The first chunk is refused: nothing flushes what was written for it.
+    let data = vec![0; 2 << 10];
+    let refused = mdalp_store::conformance::chunk(TransactionId(2), 0, &data);
+    let mut results = Vec::new();
+    let begun = [(TransactionId(2), mdalp_store::TransactionInfo::default())];
+    log.append_with(mdalp_store::UnixMillis(0), &begun, &[refused], &mut results);
+    assert!(results[0].is_err());
+    (0..2).for_each(|_| log.checkpoint().unwrap());
+    assert!(log.transaction(TransactionId(2)).unwrap().is_some());
+    disk.crash(|| 0);
+    no_false_alarm(&disk, &promises);
+}
