@@ -44,17 +44,25 @@ impl Args {
             let dir = self.data.dirs().get(*at).map(|dir| dir.display().to_string());
             console::print(&format!("{}: {damage}\n", dir.unwrap_or_default()))?;
         }
+        let mut damaged = 0;
         for one in held.list().map_err(failed)? {
             if one.state == State::Damaged {
+                damaged += 1;
                 console::print(&format!("transaction {} is damaged; send it again\n", one.tid))?;
             }
         }
-        if damage.is_empty() {
-            console::note(format_args!("{}: every byte is as it was written", self.data.names()));
-            return Ok(ExitCode::SUCCESS);
+        let names = self.data.names();
+        if !damage.is_empty() {
+            let count = text::count(damage.len() as u64, "place");
+            return Err(Exit::Verification.because(format_args!("{names}: damaged in {count}")));
         }
-        let count = text::count(damage.len() as u64, "place");
-        Err(Exit::Verification.because(format_args!("{}: damaged in {count}", self.data.names())))
+        // The server has seen to it already; what was lost has not been sent again.
+        if damaged > 0 {
+            let count = text::count(damaged, "transaction");
+            return Err(Exit::Verification.because(format_args!("{names}: {count} damaged")));
+        }
+        console::note(format_args!("{names}: every byte is as it was written"));
+        Ok(ExitCode::SUCCESS)
     }
 
     fn compare(&self, file: &Path, against: &str) -> Outcome {

@@ -186,3 +186,31 @@ fn copies_are_held_by_as_many_receivers() {
     let chunks = end["total_chunks"].as_u64().unwrap();
     assert_eq!((taken, &end["bytes"]), (2 * chunks, &5000.into()));
 }
+
+#[test]
+fn b2_a_lost_segment_is_damage_to_verify_before_and_after_the_server_has_seen_it() {
+    let net = Net::new();
+    let server = net.serve(&[]);
+    let file = net.file("payload", &payload(50_000));
+    let sent = run(&mut net.client(&file, &["--require-verified"]));
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    assert!(server.terminate(Signal::TERM).success());
+    let data = net.data();
+    let verify = || run(&mut mdalp(&["verify", "--data", &data]));
+    assert_eq!(verify().status.code(), Some(0));
+    let segments = || {
+        let files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
+    };
+    let first = segments().min().unwrap();
+    std::fs::remove_file(first).unwrap();
+    let told = verify();
+    assert_eq!(told.status.code(), Some(7), "{}", text(&told.stderr));
+    assert!(text(&told.stdout).contains("it is gone"), "{}", text(&told.stdout));
+    // The server records what is lost: then all bytes are as written, and the payload is not there.
+    drop(net.serve(&[]));
+    let told = verify();
+    assert_eq!(told.status.code(), Some(7), "{}", text(&told.stderr));
+    assert!(text(&told.stdout).contains("is damaged; send it again"));
+    assert!(text(&told.stderr).contains("1 transaction damaged"), "{}", text(&told.stderr));
+}

@@ -15,9 +15,10 @@
 //!
 //! The last record of a segment counts. What makes a segment larger is recorded later, by
 //! [`ChunkLog::checkpoint`](crate::ChunkLog::checkpoint) and when the log is closed: a crash in between costs
-//! nothing but what would be noticed. What makes it smaller (removing, rewriting) is recorded and flushed before the log forgets the
-//! transactions that were in it: their ids may come anew. Where there is no room for that, the manifest is
-//! made void by writing over its first bytes, and made anew later.
+//! nothing but what would be noticed. What makes it smaller (removing, rewriting) is recorded and flushed
+//! before it is done: a manifest that knows less than there is costs as little, and opening completes it.
+//! Where there is no room for that, the manifest is made void by writing over its first bytes, and made anew
+//! later.
 
 use std::collections::BTreeMap;
 use std::{io, mem};
@@ -221,6 +222,11 @@ impl<F: DiskFile> Manifest<F> {
         self.waited = self.waited.saturating_add(1);
         let due = self.waited >= LATEST || new > MUCH.max(16 * size) || rests && new > size;
         new > 0 && due
+    }
+
+    /// The segment being written is to be recorded now, if it is not.
+    pub(super) fn want(&mut self) {
+        self.waited = LATEST;
     }
 
     /// Makes an empty one in the place of what there is.

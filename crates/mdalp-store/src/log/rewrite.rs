@@ -154,16 +154,19 @@ impl<D: Disk> SegmentLog<D> {
         // Flushed also in a store that does not flush: what it replaces has been on the disk for long.
         let slices = footer::seal(&file, id, end, true, &contents).map_err(failed)?;
         let body = footer::encode(id, true, &contents, &contents.parts, &slices);
-        let recorded = (file.len().map_err(failed)?, body);
+        let len = file.len().map_err(failed)?;
         let segment = segment_of(file, id, contents, &slices);
-        self.disk.replace(id.number).map_err(failed)?;
+        // Before the old one is gone, or a crash in between would make missed what was released in it.
+        self.record_in_manifest(|manifest| manifest.add_sealed(id, len, &body))?;
+        if let Err(error) = self.disk.replace(id.number) {
+            // The old one is to be entered again.
+            self.manifest().sealed.remove(&id.number);
+            return Err(failed(error));
+        }
         if let Err(error) = self.disk.sync_dir() {
             // The old file is still open and has all. What relies on the new one must not follow.
             return Err(self.inner().poisoned("replacing a segment", &error).into());
         }
-        // Before anybody may begin the transactions anew that are gone from it.
-        let (len, body) = recorded;
-        self.record_in_manifest(|manifest| manifest.add_sealed(id, len, &body))?;
         let mut inner = self.inner();
         let old = inner.catalog.replace(segment);
         drop(inner);

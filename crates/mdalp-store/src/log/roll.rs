@@ -176,6 +176,9 @@ impl<D: Disk> SegmentLog<D> {
                 continue;
             }
             drop(inner);
+            // Before it is gone, or a crash in between would make it missed, with all that was released in it.
+            // While it is still there, it is entered again.
+            self.record_in_manifest(|manifest| manifest.add_removed(number))?;
             if self.disk.remove(number).is_err() {
                 continue; // Nothing is lost but space; the next round tries again.
             }
@@ -184,8 +187,6 @@ impl<D: Disk> SegmentLog<D> {
             if let Err(error) = durable {
                 return Err(self.inner().poisoned("removing a segment", &error).into());
             }
-            // Before anybody may begin its transactions anew.
-            self.record_in_manifest(|manifest| manifest.add_removed(number))?;
             let mut inner = self.inner();
             let removed = inner.catalog.forget(number);
             drop(inner);

@@ -182,7 +182,7 @@ impl<D: Disk> SegmentLog<D> {
             let new = inner.catalog.segments.values().filter(is_new);
             let new: Vec<_> = new.map(|segment| (Arc::clone(&segment.file), segment.id)).collect();
             let wanted = active.is_some_and(|active| self.manifest().wants(active));
-            (new, wanted.then(|| snapshot_of(inner)).flatten())
+            (new, if wanted { self.snapshot(inner)? } else { None })
         };
         for some in new.chunks(64) {
             let mut add = Vec::new();
@@ -210,6 +210,25 @@ impl<D: Disk> SegmentLog<D> {
         }
     }
 
+    /// What the segment being written holds, and how far it is.
+    fn snapshot(
+        &self,
+        inner: &mut Inner<D::File>,
+    ) -> Result<Option<(SegmentId, u64, Vec<u8>)>, StoreError> {
+        let Some(active) = &inner.active else { return Ok(None) };
+        let Some(segment) = inner.catalog.segments.get(&active.number) else { return Ok(None) };
+        // A begin waits for the flush of its first chunk; if that was refused, nothing has flushed it. Not
+        // while chunks are written: who flushes them must be the one to be told if that fails.
+        if self.fsync()
+            && let Err(error) = segment.file.sync_data()
+        {
+            return Err(inner.poisoned("flushing a segment", &error).into());
+        }
+        let body =
+            footer::encode(segment.id, false, &active.contents, &segment.parts, &BTreeMap::new());
+        Ok(Some((segment.id, active.end, body)))
+    }
+
     /// Adds to the manifest, durably. Without room it says nothing from now on; any other failure is one of
     /// the disk (F30).
     pub(super) fn record_in_manifest(
@@ -226,11 +245,15 @@ impl<D: Disk> SegmentLog<D> {
     }
 }
 
-/// What the segment being written holds, for the manifest.
-fn snapshot_of<F: DiskFile>(inner: &Inner<F>) -> Option<(SegmentId, u64, Vec<u8>)> {
-    let active = inner.active.as_ref()?;
-    let segment = inner.catalog.segments.get(&active.number)?;
-    let body =
-        footer::encode(segment.id, false, &active.contents, &segment.parts, &BTreeMap::new());
-    Some((segment.id, active.end, body))
+/// Enters what is not in the manifest yet, if there is one.
+impl<D: Disk> Drop for SegmentLog<D> {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.poison().is_some() || !self.manifest().is_there() {
+            return;
+        }
+        let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.manifest().want();
+        // If it fails nothing is lost; it is as after a crash.
+        let _ = self.complete_manifest(&alone);
+    }
 }

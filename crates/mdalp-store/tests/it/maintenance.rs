@@ -5,6 +5,7 @@ use mdalp_store::disk::mem::{Failure, MemDisk, Op};
 use mdalp_store::disk::{Access, Disk, DiskFile, MANIFEST};
 use mdalp_store::{
     ChunkLog, DamageKind, Durability, Options, Query, Reader, SegmentLog, State, Store,
+    Transactions,
 };
 
 use crate::faults::reopen_and_check;
@@ -324,4 +325,85 @@ fn b2_the_manifest_stays_small_while_a_server_runs() {
     no_false_alarm(&disk, &promises);
     let (would_be_missed, there) = missed(&disk);
     assert_eq!(would_be_missed[..], there[..1]);
+}
+
+#[test]
+fn b2_a_power_cut_while_a_segment_is_removed_or_rewritten_brings_nothing_back_as_damaged() {
+    // The manifest knows the chunks, and not that they were released: it is behind.
+    let prepare = |kept: u64| {
+        let disk = MemDisk::new();
+        let log = open(&disk, fsync());
+        let mut promises = Promises::default();
+        for seq in 0..6 {
+            promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
+        }
+        (0..2).for_each(|_| log.checkpoint().unwrap());
+        (1..4).filter(|tid| *tid != kept).for_each(|tid| promises.forget(&log, tid));
+        for seq in 0..50 {
+            promises.append(&log, 0, &[(9, seq)]);
+        }
+        if kept == 0 {
+            promises.forget(&log, 9);
+        }
+        (disk, log, promises)
+    };
+    for kept in [0, 3] {
+        let (disk, log, _) = prepare(kept);
+        let before = (disk.operations(), disk.list().unwrap()[0], disk.written(1));
+        while log.reclaim() == Ok(true) {}
+        let gone = disk.list().unwrap()[0] != before.1;
+        assert_eq!(gone, kept == 0);
+        assert!(gone || disk.written(1) < before.2, "rewritten");
+        for at in 0..disk.operations() - before.0 {
+            let (disk, log, promises) = prepare(kept);
+            disk.inject(Op::Any, at, Failure::PowerCut);
+            while log.reclaim() == Ok(true) {}
+            for seed in 0..3 {
+                let disk = disk.fork();
+                match seed {
+                    0 => disk.crash(|| 0),
+                    1 => disk.crash(|| 1),
+                    _ => disk.crash(choices(at)),
+                }
+                no_false_alarm(&disk, &promises);
+            }
+        }
+    }
+}
+
+#[test]
+fn b2_what_a_log_held_when_it_was_closed_would_be_missed() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    log.checkpoint().unwrap();
+    for seq in 0..40 {
+        promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
+    }
+    drop(log);
+    disk.kill();
+    let with_chunks = |number: &u64| disk.written(*number) > 1100;
+    let expected: Vec<u64> = disk.list().unwrap().into_iter().filter(with_chunks).collect();
+    assert!(expected.len() > 2);
+    assert_eq!(missed(&disk).0, expected);
+    no_false_alarm(&disk, &promises);
+}
+
+#[test]
+fn b2_a_begin_that_was_not_flushed_yet_is_not_missed_after_a_power_cut() {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    let mut promises = Promises::default();
+    promises.append(&log, 0, &[(1, 0)]);
+    // The first chunk is refused: nothing flushes what was written for it.
+    let data = vec![0; 2 << 10];
+    let refused = mdalp_store::conformance::chunk(TransactionId(2), 0, &data);
+    let mut results = Vec::new();
+    let begun = [(TransactionId(2), mdalp_store::TransactionInfo::default())];
+    log.append_with(mdalp_store::UnixMillis(0), &begun, &[refused], &mut results);
+    assert!(results[0].is_err());
+    (0..2).for_each(|_| log.checkpoint().unwrap());
+    assert!(log.transaction(TransactionId(2)).unwrap().is_some());
+    disk.crash(|| 0);
+    no_false_alarm(&disk, &promises);
 }
