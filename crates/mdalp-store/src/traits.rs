@@ -66,6 +66,8 @@ pub trait ChunkLog: Send + Sync {
     /// damaged), and strikes out what is damaged; what reading and appending met first. For a helper
     /// thread, now and then, and soon when [`needs_maintain`](Self::needs_maintain): appending goes on
     /// meanwhile. One call a second reads 14 GB an hour. An engine may have nothing to do here.
+    ///
+    /// After an error the next call tells what was struck out before it.
     fn maintain(&self) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }

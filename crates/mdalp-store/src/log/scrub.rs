@@ -10,7 +10,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use super::catalog::Segment;
 use super::format::{HEADER, Header, START, SegmentId, kind};
 use super::manifest::Manifest;
-use super::{Inner, SegmentLog, footer};
+use super::{Damage, Inner, SegmentLog, footer};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::types::{Maintained, ReadError, StoreError};
 
@@ -40,6 +40,13 @@ fn io_error(error: &std::io::Error) -> StoreError {
     StoreError::Io(error.kind())
 }
 
+fn unreadable(error: ReadError) -> StoreError {
+    match error {
+        ReadError::Io(kind) => StoreError::Io(kind),
+        _ => StoreError::Unavailable,
+    }
+}
+
 impl<D: Disk> SegmentLog<D> {
     /// See [`ChunkLog::checkpoint`](crate::ChunkLog::checkpoint). While segments are removed, rewritten or
     /// looked at, the next one does it.
@@ -56,21 +63,38 @@ impl<D: Disk> SegmentLog<D> {
     /// One step of maintenance, see [`ChunkLog::maintain`](crate::ChunkLog::maintain).
     pub(super) fn maintain_step(&self) -> Result<Maintained, StoreError> {
         let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
-        let unreadable = |error: ReadError| match error {
-            ReadError::Io(kind) => StoreError::Io(kind),
-            _ => StoreError::Unavailable,
-        };
         let mut damage = {
             let inner = &mut *self.inner();
             if inner.poison.is_some() {
-                return Err(StoreError::Poisoned);
+                let damage = mem::take(&mut inner.unreported);
+                let told = Maintained { damage, more: true };
+                return if told.damage.is_empty() { Err(StoreError::Poisoned) } else { Ok(told) };
             }
             let bad = inner.catalog.segments.values().filter(|segment| segment.has_bad_index());
             inner.suspects.extend(bad.map(|segment| segment.id.number));
             mem::take(&mut inner.unreported)
         };
-        damage.append(&mut self.check_suspects(&alone).map_err(unreadable)?);
-        self.complete_manifest(&alone)?;
+        let mended = self.check_suspects(&alone, &mut damage).map_err(unreadable);
+        let is_poisoned = self.inner().poison.is_some();
+        // What cannot be mended does not keep the others from being looked at.
+        let scrubbed = if is_poisoned { Ok(false) } else { self.scrub_on(&alone, &mut damage) };
+        match mended.and(scrubbed) {
+            Ok(more) => Ok(Maintained { damage, more }),
+            Err(error) => {
+                // It was struck out all the same: a later step tells.
+                self.inner().unreported.append(&mut damage);
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on with the round; says whether there is more of it.
+    fn scrub_on(
+        &self,
+        alone: &MutexGuard<'_, ()>,
+        damage: &mut Vec<Damage>,
+    ) -> Result<bool, StoreError> {
+        self.complete_manifest(alone)?;
         let mut scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = STEP;
         loop {
@@ -78,22 +102,26 @@ impl<D: Disk> SegmentLog<D> {
             let next = self.inner().catalog.segments.range(number..).next().map(|(&next, _)| next);
             let Some(next) = next else {
                 *scrub = Scrub::default();
-                return Ok(Maintained { damage, more: false });
+                return Ok(false);
             };
             let at = if next == number { at } else { 0 };
+            // If this fails, the next step goes on behind it.
+            (scrub.number, scrub.at) = (next + 1, 0);
             let (piece, read) = self.look_at(next, at, left).map_err(|error| io_error(&error))?;
             left = left.saturating_sub(read);
-            (scrub.number, scrub.at) = match piece {
-                Piece::Good(at) => (next, at),
-                Piece::End => (next + 1, 0),
+            match piece {
+                Piece::Good(at) => (scrub.number, scrub.at) = (next, at),
+                Piece::End => {}
                 Piece::Suspect => {
-                    damage.append(&mut self.check(next, &alone).map_err(unreadable)?);
+                    if let Err(error) = self.check(next, alone, damage) {
+                        self.inner().suspects.insert(next);
+                        return Err(unreadable(error));
+                    }
                     left = 0;
-                    (next + 1, 0)
                 }
-            };
+            }
             if left == 0 {
-                return Ok(Maintained { damage, more: true });
+                return Ok(true);
             }
         }
     }

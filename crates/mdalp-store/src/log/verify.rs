@@ -37,8 +37,12 @@ impl<D: Disk> SegmentLog<D> {
     pub fn verify(&self) -> Result<Vec<Damage>, ReadError> {
         // A segment must not be replaced by one that was copied before damage in it was struck out.
         let alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damage = Vec::new();
         for number in self.numbers() {
-            self.check(number, &alone)?;
+            if let Err(error) = self.check(number, &alone, &mut damage) {
+                self.inner().unreported.append(&mut damage);
+                return Err(error);
+            }
         }
         let inner = self.inner();
         let segments = inner.catalog.segments.values();
@@ -57,39 +61,46 @@ impl<D: Disk> SegmentLog<D> {
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        match self.check_suspects(&alone) {
-            Ok(mut damage) => {
-                self.inner().unreported.append(&mut damage);
-                true
-            }
-            Err(_) => false,
-        }
+        let mut damage = Vec::new();
+        let done = self.check_suspects(&alone, &mut damage);
+        self.inner().unreported.append(&mut damage);
+        done.is_ok()
     }
 
+    /// Those that cannot be looked at stay suspect.
     pub(super) fn check_suspects(
         &self,
         alone: &MutexGuard<'_, ()>,
-    ) -> Result<Vec<Damage>, ReadError> {
-        let mut damage = Vec::new();
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), ReadError> {
+        let mut failed = BTreeSet::new();
+        let mut done = Ok(());
         loop {
             let next = self.inner().suspects.pop_first();
-            let Some(number) = next else { return Ok(damage) };
-            damage.append(&mut self.check(number, alone)?);
+            let Some(number) = next else { break };
+            if let Err(error) = self.check(number, alone, damage) {
+                failed.insert(number);
+                done = done.and(Err(error));
+            }
         }
+        self.inner().suspects.append(&mut failed);
+        done
     }
 
-    /// Looks at all of one segment, and strikes out what is damaged; returns what was not known before.
+    /// Looks at all of one segment, and strikes out what is damaged; adds what was not known before to
+    /// `damage`, also if the disk fails meanwhile.
     pub(super) fn check(
         &self,
         number: u64,
         _: &MutexGuard<'_, ()>,
-    ) -> Result<Vec<Damage>, ReadError> {
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), ReadError> {
         let (file, id, known, counts, was_sealed) = {
             let inner = &mut *self.inner();
             if inner.active.as_ref().is_some_and(|active| active.number == number) {
-                return self.check_active(inner);
+                return self.check_active(inner, damage);
             }
-            let Some(segment) = inner.catalog.segments.get(&number) else { return Ok(Vec::new()) };
+            let Some(segment) = inner.catalog.segments.get(&number) else { return Ok(()) };
             let file = Arc::clone(&segment.file);
             (file, segment.id, segment.damage.clone(), counts(segment), segment.is_sealed())
         };
@@ -109,14 +120,16 @@ impl<D: Disk> SegmentLog<D> {
             fresh.push(report(DamageKind::Lost, found.end));
         }
         if fresh.is_empty() && (is_sealed || !was_sealed) {
-            return Ok(fresh);
+            return Ok(());
         }
         let told = told.map(|(contents, _)| contents).or_else(|| self.recorded(number));
         let mut inner = self.inner();
-        self.strike_out(&mut inner, number, found, told, &mut fresh)?;
+        let struck_out = self.strike_out(&mut inner, number, found, told, &mut fresh);
         drop(inner);
+        damage.append(&mut fresh);
+        struck_out?;
         self.manifest().sealed.remove(&number);
-        Ok(fresh)
+        Ok(())
     }
 
     /// What the manifest says of a segment.
@@ -163,11 +176,15 @@ impl<D: Disk> SegmentLog<D> {
 
     /// The same for the segment being written, whose index is in memory. It is sealed early, so that its
     /// footer says what is lost.
-    fn check_active(&self, inner: &mut Inner<D::File>) -> Result<Vec<Damage>, ReadError> {
-        let Some(active) = &inner.active else { return Ok(Vec::new()) };
+    fn check_active(
+        &self,
+        inner: &mut Inner<D::File>,
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), ReadError> {
+        let Some(active) = &inner.active else { return Ok(()) };
         let (number, end) = (active.number, active.end);
         let Some(segment) = inner.catalog.segments.get_mut(&number) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let mut bytes = vec![0; end as usize];
         let count = segment.file.read_at(&mut bytes, 0)?;
@@ -182,7 +199,7 @@ impl<D: Disk> SegmentLog<D> {
             fresh.push(report(DamageKind::SegmentHeaderCopy, 0));
         }
         if fresh.is_empty() {
-            return Ok(fresh);
+            return Ok(());
         }
         let known = segment.parts.iter().map(|(&tid, part)| {
             let facts = part.facts.as_deref().cloned().unwrap_or_default();
@@ -193,6 +210,7 @@ impl<D: Disk> SegmentLog<D> {
         keep_names(&mut found.contents.damage, &segment.damage, &fresh);
         segment.parts = found.contents.parts;
         segment.damage = found.contents.damage;
+        damage.append(&mut fresh);
         let id = segment.id;
         if let Err(error) = write_all_at(&*segment.file, &id.encode(), 0) {
             inner.poisoned("writing a segment", &error);
@@ -200,7 +218,7 @@ impl<D: Disk> SegmentLog<D> {
         }
         count_again(inner)?;
         match self.roll(inner) {
-            Ok(()) | Err(Refused::Full) => Ok(fresh),
+            Ok(()) | Err(Refused::Full) => Ok(()),
             Err(Refused::Poisoned) => Err(ReadError::Unavailable),
         }
     }
@@ -260,7 +278,7 @@ fn new_damage(found: &Scan, known: &[Damage]) -> Vec<Damage> {
 }
 
 /// Gives `found` what was `known` of its transactions besides: what records that are damaged said, and
-/// which chunks are lost. These are named in `fresh`.
+/// which chunks are lost. These are named in `fresh`; if they are too many, the last one there has no name.
 fn name_lost(
     found: &mut Contents,
     known: BTreeMap<TransactionId, Facts>,
@@ -269,6 +287,7 @@ fn name_lost(
 ) {
     let mut named: BTreeSet<_> = fresh.iter().filter_map(|damage| damage.chunk).collect();
     let mut lost_chunks = Vec::new();
+    let mut cut_off = false;
     for (tid, facts) in known {
         let (part, index) = open_part(&mut found.parts, tid);
         let mut lost = facts.held.clone();
@@ -276,13 +295,16 @@ fn name_lost(
         part.lose(&lost);
         part.supplement(&facts);
         let chunks = lost.iter().flatten().map(|seq| (tid, SequenceNumber(seq)));
-        lost_chunks.extend(chunks.filter(|name| named.insert(*name)).take(MOST_NAMED));
+        let mut chunks = chunks.filter(|name| named.insert(*name));
+        lost_chunks.extend(chunks.by_ref().take(MOST_NAMED));
+        cut_off |= chunks.next().is_some();
     }
     for damage in fresh.iter().filter(|damage| damage.kind != DamageKind::Index) {
         if let Some((tid, seq)) = damage.chunk {
             part_lost(found, tid, seq);
         }
     }
+    cut_off |= lost_chunks.len() > MOST_NAMED;
     let mut rest = lost_chunks.into_iter().take(MOST_NAMED);
     let nameless = fresh.iter_mut().filter(|damage| damage.kind == DamageKind::Header);
     let mut offset = 0;
@@ -290,12 +312,12 @@ fn name_lost(
         damage.chunk = rest.next();
         offset = damage.offset;
     }
-    fresh.extend(rest.map(|chunk| Damage {
-        segment: number,
-        offset,
-        kind: DamageKind::Lost,
-        chunk: Some(chunk),
-    }));
+    let lost = |chunk| Damage { segment: number, offset, kind: DamageKind::Lost, chunk };
+    fresh.extend(rest.map(|chunk| lost(Some(chunk))));
+    if cut_off {
+        found.damage.push(lost(None));
+        fresh.push(lost(None));
+    }
 }
 
 fn part_lost(found: &mut Contents, tid: TransactionId, seq: SequenceNumber) {
@@ -306,17 +328,17 @@ fn part_lost(found: &mut Contents, tid: TransactionId, seq: SequenceNumber) {
 /// Gives the damage that was found the names that are known.
 fn keep_names(found: &mut Vec<Damage>, known: &[Damage], fresh: &[Damage]) {
     // Several chunks may be lost at one place: each keeps its name.
-    let is_lost = |damage: &Damage| damage.kind == DamageKind::Lost && damage.chunk.is_some();
+    let is_lost = |damage: &Damage| damage.kind == DamageKind::Lost;
     let all = known.iter().chain(fresh);
     let all = all.filter(|damage| damage.chunk.is_some() && !is_lost(damage));
     let names: BTreeMap<u64, Damage> = all.map(|damage| (damage.offset, *damage)).collect();
-    for damage in found.iter_mut() {
+    for damage in found.iter_mut().filter(|damage| !is_lost(damage)) {
         damage.chunk = damage.chunk.or(names.get(&damage.offset).and_then(|one| one.chunk));
     }
     let offsets: BTreeSet<u64> = found.iter().map(|damage| damage.offset).collect();
     let keeps = |damage: &&Damage| is_lost(damage) || !offsets.contains(&damage.offset);
     found.extend(known.iter().filter(keeps));
-    found.extend(fresh.iter().filter(|damage| is_lost(damage)));
+    found.extend(fresh.iter().filter(|damage| is_lost(damage) && damage.chunk.is_some()));
     found.sort_unstable();
     found.dedup();
 }

@@ -14,3 +14,4 @@ mod reclaim;
 mod remnants;
 mod rules;
 mod support;
+mod told;
