@@ -52,12 +52,12 @@ fn unknown_transactions_and_receivers_that_do_not_seal_are_silent() {
     let store = open_store(dir.path(), Durability::Process).unwrap();
     let mut server = Server::start(store, |config| config.receivers.rules.seals = true);
     let client = client();
-    client.send_to(&question(TransactionId(5), 1, b"x"), server.receivers[0]).unwrap();
+    client.send_to(&question(TransactionId(5 << 40), 1, b"x"), server.receivers[0]).unwrap();
     let stats = server
         .wait_for(|stats| stats.receivers.as_ref().is_some_and(|counters| counters.drop_seal == 1));
     assert_eq!(stats.receivers.unwrap().seals, 1);
     // The next answer is that to the next question.
-    let ack = ask(&client, server.receivers[0], &chunk(TransactionId(5), 0, b"x"));
-    assert_eq!(ack, "Type:3;TID:5;SEQ:0;");
+    let ack = ask(&client, server.receivers[0], &chunk(TransactionId(5 << 40), 0, b"x"));
+    assert_eq!(ack, format!("Type:3;TID:{};SEQ:0;", 5_u64 << 40));
     server.shut_down().unwrap();
 }
