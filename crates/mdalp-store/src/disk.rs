@@ -159,13 +159,10 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
 }
 
-/// EIO; of file systems and drives with checksums of their own EBADMSG and ENODATA.
+/// EIO; of file systems with checksums of their own EBADMSG.
 #[cfg(unix)]
-const UNREADABLE: [i32; 3] = [
-    rustix::io::Errno::IO.raw_os_error(),
-    rustix::io::Errno::BADMSG.raw_os_error(),
-    rustix::io::Errno::NODATA.raw_os_error(),
-];
+const UNREADABLE: [i32; 2] =
+    [rustix::io::Errno::IO.raw_os_error(), rustix::io::Errno::BADMSG.raw_os_error()];
 /// `ERROR_CRC`, `ERROR_READ_FAULT`, `ERROR_IO_DEVICE`.
 #[cfg(not(unix))]
 const UNREADABLE: [i32; 3] = [23, 30, 1117];
