@@ -8,6 +8,7 @@ pub mod mem;
 mod real;
 
 use std::io;
+use std::ops::Range;
 
 pub use real::{RealDisk, RealLock};
 
@@ -113,6 +114,58 @@ pub(crate) fn read_exact_at(file: &impl DiskFile, buf: &mut [u8], offset: u64) -
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
+
+/// So much is lost at least where the disk cannot read, and can only be written as a whole: a page of the
+/// operating system's cache.
+const PAGE: u64 = 4 << 10;
+
+/// Reads like [`DiskFile::read_at`]; where that fails, page by page. Says also which pages cannot be read: they
+/// are filled with ones, because zeros would look like room that was never written to.
+pub(crate) fn read_what_can_be(
+    file: &impl DiskFile,
+    buf: &mut [u8],
+    offset: u64,
+) -> io::Result<(usize, Vec<Range<u64>>)> {
+    match file.read_at(buf, offset) {
+        Err(error) if is_unreadable(&error) => {}
+        done => return Ok((done?, Vec::new())),
+    }
+    let end = file.len()?.min(offset + buf.len() as u64);
+    let mut bad: Vec<Range<u64>> = Vec::new();
+    let mut at = offset;
+    while at < end {
+        let next = end.min((at / PAGE + 1) * PAGE);
+        let page = &mut buf[(at - offset) as usize..(next - offset) as usize];
+        match file.read_at(page, at) {
+            Ok(count) if count == page.len() => {}
+            Ok(count) => return Ok(((at - offset) as usize + count, bad)),
+            Err(error) if is_unreadable(&error) => {
+                page.fill(0xff);
+                let page = at / PAGE * PAGE..(at / PAGE + 1) * PAGE;
+                match bad.last_mut().filter(|last| last.end == page.start) {
+                    Some(last) => last.end = page.end,
+                    None => bad.push(page),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        at = next;
+    }
+    Ok((end.saturating_sub(offset) as usize, bad))
+}
+
+/// Whether an error says that the medium does not give back what was written there.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
+}
+
+/// EIO; of file systems with checksums of their own EBADMSG.
+#[cfg(unix)]
+const UNREADABLE: [i32; 2] =
+    [rustix::io::Errno::IO.raw_os_error(), rustix::io::Errno::BADMSG.raw_os_error()];
+/// `ERROR_CRC`, `ERROR_READ_FAULT`, `ERROR_IO_DEVICE`.
+#[cfg(not(unix))]
+const UNREADABLE: [i32; 3] = [23, 30, 1117];
 
 /// Whether an error only says that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {

@@ -489,9 +489,8 @@ impl<D: Disk> Query for SegmentLog<D> {
     ) -> Result<(), ReadError> {
         let chunks = self.inner().catalog.chunks(tid, from);
         let read = chunks.and_then(|chunks| chunks.visit(visit));
-        // A file that ends before its index says so is damaged as well.
-        let ended = ReadError::Io(io::ErrorKind::UnexpectedEof);
-        if matches!(read, Err(ReadError::Damaged { .. })) || read == Err(ended) {
+        // A file that ends before its index says so, or whose index cannot be read, is damaged as well.
+        if matches!(read, Err(ReadError::Damaged { .. } | ReadError::Io(_))) {
             self.inner().suspect(tid);
             self.mend_suspects();
         }

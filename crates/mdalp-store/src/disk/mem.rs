@@ -5,16 +5,19 @@
 //! flushed, whether it had reached the medium. Operations can be made to fail. Nothing is random here:
 //! the same calls give the same disk.
 //!
-//! Not modelled: sectors that tear inside, and read errors.
+//! A page can be made unreadable; it is so until it is written as a whole, and writing a part of it fails.
+//!
+//! Not modelled: sectors that tear inside.
 
 mod inode;
+mod names;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::inode::{Change, Inode};
-use super::{Access, Allocate, Disk, DiskFile, MANIFEST, Space};
+use self::names::{Directory, Entry, Name};
+use super::{Access, Allocate, Disk, DiskFile, MANIFEST, PAGE, Space};
 
 /// What is written as a whole or not at all.
 pub const SECTOR: usize = 512;
@@ -61,39 +64,6 @@ pub enum Failure {
 /// A handle; clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemDisk(Arc<Mutex<Sim>>);
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Name {
-    Draft(u64),
-    File(u64),
-}
-
-type Directory = BTreeMap<Name, usize>;
-
-#[derive(Clone, Copy, Debug)]
-enum Entry {
-    Made(Name, usize),
-    Gone(Name),
-    Replaced(u64, usize),
-    Renamed(u64, u64, usize),
-}
-
-impl Entry {
-    fn apply(self, dir: &mut Directory) {
-        match self {
-            Self::Made(name, inode) => _ = dir.insert(name, inode),
-            Self::Gone(name) => _ = dir.remove(&name),
-            Self::Replaced(number, inode) => {
-                dir.remove(&Name::Draft(number));
-                dir.insert(Name::File(number), inode);
-            }
-            Self::Renamed(from, to, inode) => {
-                dir.remove(&Name::File(from));
-                dir.insert(Name::File(to), inode);
-            }
-        }
-    }
-}
 
 #[derive(Clone, Debug, Default)]
 struct Sim {
@@ -189,6 +159,10 @@ impl Sim {
     }
 }
 
+fn unreadable() -> io::Error {
+    io::Error::from_raw_os_error(super::UNREADABLE[0])
+}
+
 fn io_error() -> io::Error {
     io::Error::other("injected input/output error")
 }
@@ -279,6 +253,13 @@ impl MemDisk {
                 *byte ^= 1 << (bit % 8);
             }
         }
+    }
+
+    /// From now on the page at `offset` of a file cannot be read, until it is written.
+    pub fn make_unreadable(&self, number: u64, offset: u64) {
+        let mut sim = self.sim();
+        let Some(&inode) = sim.dir.get(&Name::File(number)) else { return };
+        sim.files[inode].unreadable.insert(offset / PAGE);
     }
 
     /// How many bytes of a file are worth flipping: after them come only zeros.
@@ -460,11 +441,20 @@ impl DiskFile for MemFile {
         if sim.dark || sim.epoch != self.epoch {
             return Err(io_error());
         }
-        Ok(sim.files[self.inode].view.read(buf, offset))
+        let file = &sim.files[self.inode];
+        let end = file.view.len.min(offset + buf.len() as u64);
+        if offset < end && file.unreadable.range(offset / PAGE..end.div_ceil(PAGE)).next().is_some()
+        {
+            return Err(unreadable());
+        }
+        Ok(file.view.read(buf, offset))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         self.change(Op::Write, Some(offset + buf.len() as u64), |file, failure| {
+            if file.is_part_unreadable(offset..offset + buf.len() as u64) {
+                return Err(unreadable());
+            }
             let count = match failure {
                 Some(Failure::Short(count)) => count.min(buf.len()),
                 _ => buf.len(),

@@ -19,7 +19,7 @@ use super::index::{Cursor, Index, Slice};
 use super::scan::scan;
 use super::{Damage, Limits};
 
-use crate::disk::{DiskFile, read_exact_at};
+use crate::disk::{DiskFile, read_exact_at, read_what_can_be};
 use crate::types::{
     ReadError, ReceiverId, ReceiverName, State, TransactionSummary, Unfinished, UnixMillis,
 };
@@ -127,7 +127,7 @@ impl<F: DiskFile> Segment<F> {
         if part.index.disk.is_none() || self.index_is_good()? {
             return part.index.cursor(&*self.file, seq).map(Some);
         }
-        let mut found = scan(&super::open::read_all(&*self.file)?, self.id).contents.parts;
+        let mut found = scan(&super::open::read_all(&*self.file)?.0, self.id).contents.parts;
         let index = found.remove(&tid).map(|part| part.index).unwrap_or_default();
         index.cursor(&*self.file, seq).map(Some)
     }
@@ -174,13 +174,13 @@ pub(super) struct Unreadable(pub(super) u64);
 /// Whether there is a record of that kind, and both its checksums hold.
 fn is_intact(file: &impl DiskFile, id: SegmentId, at: u64, kind: u8) -> io::Result<bool> {
     let mut bytes = [0; HEADER];
-    if file.read_at(&mut bytes, at)? < HEADER {
+    if read_what_can_be(file, &mut bytes, at)?.0 < HEADER {
         return Ok(false);
     }
     let header = Header::decode(id.seed(), &bytes);
     let Some(header) = header.filter(|header| header.kind == kind) else { return Ok(false) };
     let mut body = vec![0; header.len as usize];
-    let count = file.read_at(&mut body, at + HEADER as u64)?;
+    let (count, _) = read_what_can_be(file, &mut body, at + HEADER as u64)?;
     Ok(count == body.len() && header.fits(&body))
 }
 

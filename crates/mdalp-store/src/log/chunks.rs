@@ -13,7 +13,7 @@ use mdalp_proto::ids::{SequenceNumber, TransactionId};
 use super::catalog::is_chunk;
 use super::format::{HEADER, Header};
 use super::index::{Cursor, Entry};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, read_what_can_be};
 use crate::types::ReadError;
 
 /// No more is read at once, unless a record is longer.
@@ -166,8 +166,9 @@ impl Window {
             end = end.max(offset + self.usual);
         }
         self.bytes.resize((end - self.at) as usize, 0);
-        let count = source.file.read_at(&mut self.bytes, self.at);
-        self.bytes.truncate(*count.as_ref().unwrap_or(&0));
-        count.map(drop)
+        // What cannot be read is damaged: whoever reads may go on behind it.
+        let read = read_what_can_be(&*source.file, &mut self.bytes, self.at);
+        self.bytes.truncate(read.as_ref().map_or(0, |(count, _)| *count));
+        read.map(drop)
     }
 }

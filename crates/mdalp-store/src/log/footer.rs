@@ -19,7 +19,7 @@ use super::index::{Entry, Index, Slice};
 use super::scan::Contents;
 use super::share::Shares;
 use super::{Damage, DamageKind};
-use crate::disk::{DiskFile, read_exact_at, write_all_at};
+use crate::disk::{DiskFile, read_what_can_be, write_all_at};
 use crate::types::{ReceiverId, Share, UnixMillis};
 
 /// Appends index, footer and trailer at `at` and ends the file there. Returns where each transaction's
@@ -94,7 +94,7 @@ pub(super) fn encode(
 }
 
 /// What a sealed segment's footer says, and whether its records were flushed before it was written;
-/// `None` if there is no trailer at the end, or the footer is damaged.
+/// `None` if there is no trailer at the end, or the footer is damaged or cannot be read.
 pub(super) fn load(file: &impl DiskFile, id: SegmentId) -> io::Result<Option<(Contents, bool)>> {
     Ok(load_body(file, id)?.and_then(|body| decode(&body, id)))
 }
@@ -113,8 +113,8 @@ pub(super) fn load_body(file: &impl DiskFile, id: SegmentId) -> io::Result<Optio
         return Ok(None);
     }
     let mut body = vec![0; footer.len as usize];
-    read_exact_at(file, &mut body, trailer.tid + HEADER as u64)?;
-    Ok(Some(body).filter(|body| footer.fits(body)))
+    let (count, _) = read_what_can_be(file, &mut body, trailer.tid + HEADER as u64)?;
+    Ok(Some(body).filter(|body| count == body.len() && footer.fits(body)))
 }
 
 /// What the body of a footer says.
@@ -124,7 +124,7 @@ pub(super) fn decode(body: &[u8], id: SegmentId) -> Option<(Contents, bool)> {
 
 fn header_at(file: &impl DiskFile, id: SegmentId, at: u64) -> io::Result<Option<Header>> {
     let mut bytes = [0; HEADER];
-    if file.read_at(&mut bytes, at)? < HEADER {
+    if read_what_can_be(file, &mut bytes, at)?.0 < HEADER {
         return Ok(None);
     }
     Ok(Header::decode(id.seed(), &bytes))

@@ -116,7 +116,10 @@ fn seed(store: u64) -> u32 {
 /// Reads the manifest of a directory.
 pub(super) fn load<D: Disk>(disk: &D) -> io::Result<Found> {
     match disk.open(MANIFEST, Access::Read) {
-        Ok(file) => Ok(decode(&super::open::read_all(&file)?)),
+        Ok(file) => match super::open::read_all(&file)? {
+            (bytes, unreadable) if unreadable.is_empty() => Ok(decode(&bytes)),
+            _ => Ok(Found::Damaged),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error),
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -13,24 +14,54 @@ use super::catalog::{Catalog, Segment};
 use super::format::{FileHeader, START, SegmentId, VERSION, file_header};
 use super::manifest::{self, Found, Manifest};
 use super::place::{Files, Misplaced, put_in_place};
-use super::scan::{Contents, Scan, scan, used};
+use super::scan::{Contents, Scan, scan, scan_readable, used};
 use super::{
     Active, Damage, DamageKind, Inner, Limits, OpenError, Options, Poison, Recovery, SegmentLog,
     Spare, TornTail, footer, restore,
 };
-use crate::disk::{Access, Disk, DiskFile, MANIFEST, is_full, write_all_at};
+use crate::disk::{
+    Access, Disk, DiskFile, MANIFEST, is_full, is_unreadable, read_what_can_be, write_all_at,
+};
 use crate::types::{Durability, ReceiverId, ReceiverName, StoreError};
 
 fn failed(doing: &'static str) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io { doing, source }
 }
 
-/// All bytes of a file.
-pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
+/// All bytes of a file, and where they could not be read.
+pub(super) fn read_all(file: &impl DiskFile) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
     let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
-    let count = file.read_at(&mut bytes, 0)?;
+    let (count, unreadable) = read_what_can_be(file, &mut bytes, 0)?;
     bytes.truncate(count);
-    Ok(bytes)
+    Ok((bytes, unreadable))
+}
+
+/// Writes a segment's header again. Where it cannot even be read this may fail, and the segment has to do
+/// without.
+pub(super) fn write_header(file: &impl DiskFile, id: SegmentId) -> io::Result<()> {
+    match write_all_at(file, &id.encode(), 0) {
+        Err(error) if is_unreadable(&error) => Ok(()),
+        done => done,
+    }
+}
+
+/// Writes the bytes of a segment again, but nothing over what could not be read.
+fn write_again(
+    file: &impl DiskFile,
+    bytes: &[u8],
+    range: Range<u64>,
+    unreadable: &[Range<u64>],
+) -> io::Result<()> {
+    let mut at = range.start;
+    let end = range.end..range.end;
+    for bad in unreadable.iter().chain([&end]) {
+        let to = bad.start.min(range.end);
+        if at < to {
+            write_all_at(file, &bytes[at as usize..to as usize], at)?;
+        }
+        at = at.max(bad.end);
+    }
+    Ok(())
 }
 
 /// A segment file, as far as its header goes.
@@ -47,7 +78,7 @@ enum Identified<F> {
 
 fn read_header(file: &impl DiskFile) -> io::Result<FileHeader> {
     let mut bytes = [0; START as usize];
-    let count = file.read_at(&mut bytes, 0)?;
+    let (count, _) = read_what_can_be(file, &mut bytes, 0)?;
     Ok(file_header(&bytes[..count]))
 }
 
@@ -89,14 +120,14 @@ fn identify<F: DiskFile>(
         FileHeader::Newer(found) => {
             Err(OpenError::Newer { segment: number, found, supported: VERSION })
         }
-        FileHeader::Blank if used(&read_all(&file).map_err(&reading)?) == 0 => {
+        FileHeader::Blank if used(&read_all(&file).map_err(&reading)?.0) == 0 => {
             Ok(Identified::Blank)
         }
         FileHeader::Bad | FileHeader::Blank => {
             report(DamageKind::Segment);
             // Its records still say whose they are.
             let id = manifest.id_of(number).filter(|id| store == Some(id.store));
-            let bytes = read_all(&file).map_err(&reading)?;
+            let (bytes, _) = read_all(&file).map_err(&reading)?;
             Ok(match id.filter(|&id| scan(&bytes, id).end > START) {
                 Some(id) => Identified::Segment(Arc::new(file), id, false),
                 None => Identified::Unusable(None),
@@ -166,9 +197,12 @@ pub(crate) fn load_read_only<D: Disk>(
     }
     for (file, id) in good.into_values() {
         let reading = failed("reading a segment");
-        let contents = match footer::load(&*file, id).map_err(&reading)? {
-            Some((contents, _)) => contents,
-            None => scan(&read_all(&*file).map_err(&reading)?, id).contents,
+        let told = footer::load(&*file, id).map_err(&reading)?;
+        let contents = if let Some((contents, _)) = told {
+            contents
+        } else {
+            let (bytes, unreadable) = read_all(&*file).map_err(&reading)?;
+            scan_readable(&bytes, &unreadable, id).contents
         };
         let (segment, receivers) = segment_of(file, id, contents);
         damage.extend_from_slice(&segment.damage);
@@ -208,8 +242,13 @@ impl<D: Disk> Opening<'_, D> {
         {
             return Ok(Some(segment_of(file, id, contents)));
         }
-        let mut bytes = read_all(&*file).map_err(&reading)?;
-        let Scan { contents, end, dirty, sealed, .. } = scan(&bytes, id);
+        let (mut bytes, unreadable) = read_all(&*file).map_err(&reading)?;
+        let Scan { contents, end, dirty, sealed, .. } = scan_readable(&bytes, &unreadable, id);
+        if contents.parts.is_empty() && !unreadable.is_empty() {
+            // Not empty, but nothing of it can be read now.
+            self.recovery.damage.extend(contents.damage);
+            return Ok(None);
+        }
         if dirty > end {
             let torn = TornTail { segment: id.number, offset: end, bytes: dirty - end };
             self.recovery.torn.push(torn);
@@ -219,19 +258,22 @@ impl<D: Disk> Opening<'_, D> {
             self.remove(id.number)?;
             return Ok(None);
         }
-        let continued = last && !sealed && id.version == VERSION;
+        let continued = last
+            && !sealed
+            && id.version == VERSION
+            && unreadable.last().is_none_or(|bad| bad.end < end);
         let limit = bytes.len() as u64;
-        let (end, dirty) = (end as usize, dirty as usize);
-        bytes[end..dirty].fill(0);
+        bytes.resize(bytes.len().max(dirty as usize), 0);
+        bytes[end as usize..dirty as usize].fill(0);
         let from = if self.fsync { 0 } else { end };
         let to = if continued { dirty } else { end };
-        write_all_at(&*file, &bytes[from..to], from as u64)
+        write_again(&*file, &bytes, from..to, &unreadable)
             .and_then(|()| if self.fsync { file.sync_data() } else { Ok(()) })
             .map_err(failed("writing the last segment again"))?;
         if continued {
             let receivers = contents.receivers.clone();
             let chunks = contents.chunks();
-            let (number, seed, end) = (id.number, id.seed(), end as u64);
+            let (number, seed) = (id.number, id.seed());
             let mut active = Active { number, seed, end, chunks, limit, contents };
             let contents = Contents {
                 parts: mem::take(&mut active.contents.parts),
@@ -242,7 +284,7 @@ impl<D: Disk> Opening<'_, D> {
             self.active = Some(active);
             return Ok(Some(segment_of(file, id, contents)));
         }
-        let sealed = footer::seal(&*file, id, end as u64, self.fsync, &contents);
+        let sealed = footer::seal(&*file, id, end, self.fsync, &contents);
         let (mut segment, receivers) = segment_of(Arc::clone(&file), id, contents);
         match sealed {
             Ok(slices) => segment.sealed(&slices),
@@ -292,7 +334,7 @@ impl<D: Disk> SegmentLog<D> {
             match identify(file, number, store, &manifest, damage)? {
                 Identified::Segment(file, id, intact) => {
                     if !intact {
-                        write_all_at(&*file, &id.encode(), 0)
+                        write_header(&*file, id)
                             .and_then(|()| file.sync_data())
                             .map_err(failed("writing a segment's header again"))?;
                     }

@@ -3,6 +3,7 @@
 //! Reads only; what follows from the findings is decided by [`super::open`] and [`super::verify`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
 
@@ -167,6 +168,21 @@ pub(super) fn scan(bytes: &[u8], id: SegmentId) -> Scan {
     contents.lose_damaged();
     let (named, dirty) = (named.max(end) as u64, limit.max(end) as u64);
     Scan { contents, end: end as u64, dirty, sealed, named, tail: suspects }
+}
+
+/// The same where some of the bytes could not be read. Nothing is to be written over these: the records end
+/// behind them, and what is there is damage, not a torn tail.
+pub(super) fn scan_readable(bytes: &[u8], unreadable: &[Range<u64>], id: SegmentId) -> Scan {
+    let mut found = scan(bytes, id);
+    if let Some(last) = unreadable.last()
+        && last.end > found.end
+    {
+        found.contents.damage.append(&mut found.tail);
+        found.contents.lose_damaged();
+        found.end = last.end;
+        found.dirty = found.dirty.max(last.end);
+    }
+    found
 }
 
 /// Where the next valid record header is.

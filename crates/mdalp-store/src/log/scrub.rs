@@ -11,7 +11,7 @@ use super::catalog::Segment;
 use super::format::{HEADER, Header, START, SegmentId, kind};
 use super::manifest::Manifest;
 use super::{Damage, Inner, SegmentLog, footer};
-use crate::disk::{Disk, DiskFile, is_full};
+use crate::disk::{Disk, DiskFile, is_full, is_unreadable};
 use crate::types::{Maintained, ReadError, StoreError};
 
 /// So much is read in one step, unless one record is longer.
@@ -145,7 +145,12 @@ impl<D: Disk> SegmentLog<D> {
         }
         let end = end.unwrap_or(len);
         let mut bytes = vec![0; most.max(LEAST).min(end.saturating_sub(at)) as usize];
-        let count = file.read_at(&mut bytes, at)?;
+        let count = match file.read_at(&mut bytes, at) {
+            Err(error) if is_unreadable(&error) => {
+                return Ok((Piece::Suspect, bytes.len() as u64));
+            }
+            read => read?,
+        };
         bytes.truncate(count);
         let mut from = 0;
         if at < START {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use mdalp_proto::ids::{SequenceNumber, TransactionId};
@@ -17,13 +18,13 @@ use mdalp_proto::tidmap::TidMap;
 use super::catalog::{Catalog, Segment};
 use super::crowd::Crowd;
 use super::facts::Facts;
-use super::format::START;
+use super::format::{START, SegmentId};
 use super::manifest::{self, Found};
-use super::open::read_all;
-use super::scan::{Contents, Scan, open_part, scan};
+use super::open::{read_all, write_header};
+use super::scan::{Contents, Scan, open_part, scan, scan_readable};
 use super::write::Refused;
 use super::{Damage, DamageKind, Inner, SegmentLog, footer};
-use crate::disk::{Disk, DiskFile, is_full, write_all_at};
+use crate::disk::{Disk, DiskFile, is_full, read_what_can_be};
 use crate::types::{Durability, ReadError};
 
 /// So many lost chunks of a segment are named one by one; all of them are known by their ranges.
@@ -104,16 +105,16 @@ impl<D: Disk> SegmentLog<D> {
             let file = Arc::clone(&segment.file);
             (file, segment.id, segment.damage.clone(), counts(segment), segment.is_sealed())
         };
-        let bytes = read_all(&*file)?;
-        let found = scan(&bytes, id);
+        let (bytes, unreadable) = read_all(&*file)?;
+        let found = scan_readable(&bytes, &unreadable, id);
         let told = footer::load(&*file, id)?;
         let mut fresh = new_damage(&found, &known);
         let is_sealed = told.is_some() && found.end == bytes.len() as u64;
         let report = |kind, offset| Damage { segment: number, offset, kind, chunk: None };
-        if bytes.get(..START as usize) != Some(&id.encode()[..]) {
+        if is_header_bad(&bytes, &unreadable, id) {
             fresh.push(report(DamageKind::SegmentHeaderCopy, 0));
         }
-        if was_sealed && !is_sealed && found.tail.is_empty() {
+        if was_sealed && !is_sealed && found.tail.is_empty() && unreadable.is_empty() {
             fresh.push(report(DamageKind::Lost, found.end));
         }
         if was_sealed && found_counts(&found.contents) != counts && fresh.is_empty() {
@@ -158,7 +159,7 @@ impl<D: Disk> SegmentLog<D> {
         keep_names(&mut found.contents.damage, &segment.damage, fresh);
         let durable = self.options.durability == Durability::Fsync;
         let (file, id) = (Arc::clone(&segment.file), segment.id);
-        let sealed = write_all_at(&*file, &id.encode(), 0)
+        let sealed = write_header(&*file, id)
             .and_then(|()| footer::seal(&*file, id, named, durable, &found.contents));
         segment.parts = found.contents.parts;
         segment.damage = found.contents.damage;
@@ -187,15 +188,15 @@ impl<D: Disk> SegmentLog<D> {
             return Ok(());
         };
         let mut bytes = vec![0; end as usize];
-        let count = segment.file.read_at(&mut bytes, 0)?;
+        let (count, unreadable) = read_what_can_be(&*segment.file, &mut bytes, 0)?;
         bytes.truncate(count);
-        let mut found = scan(&bytes, segment.id);
+        let mut found = scan_readable(&bytes, &unreadable, segment.id);
         let mut fresh = new_damage(&found, &segment.damage);
         let report = |kind, offset| Damage { segment: number, offset, kind, chunk: None };
-        if found.end != end && found.tail.is_empty() {
+        if found.end != end && found.tail.is_empty() && unreadable.is_empty() {
             fresh.push(report(DamageKind::Lost, found.end));
         }
-        if bytes.get(..START as usize) != Some(&segment.id.encode()[..]) {
+        if is_header_bad(&bytes, &unreadable, segment.id) {
             fresh.push(report(DamageKind::SegmentHeaderCopy, 0));
         }
         if fresh.is_empty() {
@@ -212,9 +213,12 @@ impl<D: Disk> SegmentLog<D> {
         segment.damage = found.contents.damage;
         damage.append(&mut fresh);
         let id = segment.id;
-        if let Err(error) = write_all_at(&*segment.file, &id.encode(), 0) {
+        if let Err(error) = write_header(&*segment.file, id) {
             inner.poisoned("writing a segment", &error);
             return Err(error.into());
+        }
+        if let Some(active) = &mut inner.active {
+            active.end = active.end.max(found.end);
         }
         count_again(inner)?;
         match self.roll(inner) {
@@ -229,14 +233,15 @@ impl<D: Disk> SegmentLog<D> {
 pub(crate) fn find_damage<F: DiskFile>(catalog: &Catalog<F>) -> Result<Vec<Damage>, ReadError> {
     let mut all = Vec::new();
     for (&number, segment) in &catalog.segments {
-        let bytes = read_all(&*segment.file)?;
-        let mut found = scan(&bytes, segment.id);
+        let (bytes, unreadable) = read_all(&*segment.file)?;
+        let mut found = scan_readable(&bytes, &unreadable, segment.id);
         let told = footer::load(&*segment.file, segment.id)?;
         if !segment.is_sealed() {
             found.tail.clear();
         }
         let mut fresh = new_damage(&found, &segment.damage);
-        if segment.is_sealed() && told.is_none() && found.tail.is_empty() {
+        let is_cut = told.is_none() && found.tail.is_empty() && unreadable.is_empty();
+        if segment.is_sealed() && is_cut {
             fresh.push(Damage {
                 segment: number,
                 offset: found.end,
@@ -251,6 +256,12 @@ pub(crate) fn find_damage<F: DiskFile>(catalog: &Catalog<F>) -> Result<Vec<Damag
         all.extend(segment.damage.iter().chain(&fresh));
     }
     Ok(all)
+}
+
+/// Whether a header is not as it was written. Of one that cannot be read the records behind it tell.
+fn is_header_bad(bytes: &[u8], unreadable: &[Range<u64>], id: SegmentId) -> bool {
+    unreadable.first().is_none_or(|bad| bad.start > 0)
+        && bytes.get(..START as usize) != Some(&id.encode()[..])
 }
 
 fn facts_of(contents: Contents) -> BTreeMap<TransactionId, Facts> {
@@ -368,7 +379,7 @@ fn read_facts<F: DiskFile>(segment: &mut Segment<F>) -> Result<bool, ReadError> 
     let is_good = told.is_some();
     let mut facts = match told {
         Some((contents, _)) => contents.parts,
-        None => scan(&read_all(&*segment.file)?, segment.id).contents.parts,
+        None => scan(&read_all(&*segment.file)?.0, segment.id).contents.parts,
     };
     for (tid, part) in &mut segment.parts {
         if part.facts.is_none() {

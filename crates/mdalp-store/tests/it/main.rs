@@ -15,3 +15,4 @@ mod remnants;
 mod rules;
 mod support;
 mod told;
+mod unreadable;

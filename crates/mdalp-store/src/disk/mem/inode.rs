@@ -2,7 +2,10 @@
 //!
 //! Knows no names and injects no faults; [`super::MemDisk`] does.
 
-use super::SECTOR;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::{PAGE, SECTOR};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
@@ -11,6 +14,8 @@ pub(super) struct Inode {
     pub(super) pending: Vec<Change>,
     /// The sectors of `pending`, one after the other.
     pub(super) sectors: Vec<u8>,
+    /// Numbers of the pages that cannot be read.
+    pub(super) unreadable: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +71,8 @@ impl Inode {
             self.set_len(end as u64);
         }
         self.view.write(bytes, offset);
+        let whole = (offset as u64).div_ceil(PAGE)..end as u64 / PAGE;
+        self.unreadable.retain(|page| !whole.contains(page));
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let at = self.sectors.len();
             let from = sector * SECTOR;
@@ -74,6 +81,13 @@ impl Inode {
             self.sectors.resize(at + SECTOR, 0);
             self.pending.push(Change::Sector(sector, at));
         }
+    }
+
+    /// Whether bytes are in a page that cannot be read, and not all of it.
+    pub(super) fn is_part_unreadable(&self, bytes: Range<u64>) -> bool {
+        let pages = bytes.start / PAGE..bytes.end.div_ceil(PAGE);
+        let whole = |page: &u64| bytes.start <= page * PAGE && (page + 1) * PAGE <= bytes.end;
+        bytes.start < bytes.end && !self.unreadable.range(pages).all(whole)
     }
 
     /// Makes those pending changes durable that `keep` wants; forgets the others.
