@@ -407,3 +407,50 @@ fn b2_a_begin_that_was_not_flushed_yet_is_not_missed_after_a_power_cut() {
     disk.crash(|| 0);
     no_false_alarm(&disk, &promises);
 }
+
+#[test]
+fn b2_a_power_cut_or_failure_while_the_manifest_is_compacted_loses_nothing_and_alarms_nobody() {
+    let settings = options(Durability::Fsync, 1 << 20);
+    // One record before it is large enough.
+    let base = MemDisk::new();
+    let mut promises = Promises::default();
+    let log = open(&base, settings);
+    let many: Vec<(u64, u64)> = (1..1000).map(|tid| (tid, 0)).collect();
+    promises.append(&log, 0, &many);
+    (0..2).for_each(|_| log.checkpoint().unwrap());
+    let record = base.written(MANIFEST);
+    for seq in 1..100 {
+        promises.append(&log, 0, &[(2, seq)]);
+        if base.written(MANIFEST) + record > 1 << 20 {
+            break;
+        }
+        (0..60).for_each(|_| log.checkpoint().unwrap());
+    }
+    base.kill();
+    let compact = |fault: Option<(u64, Failure)>| {
+        let disk = base.fork();
+        let log = open(&disk, settings);
+        let operations = disk.operations();
+        if let Some((at, failure)) = fault {
+            disk.inject(Op::Any, at, failure);
+        }
+        for _ in 0..2 {
+            let _ = log.checkpoint();
+        }
+        let operations = disk.operations() - operations;
+        (disk, operations)
+    };
+    let (disk, operations) = compact(None);
+    assert!(disk.written(MANIFEST) < 1 << 19, "{}", disk.written(MANIFEST));
+    for at in 0..operations {
+        for failure in [Failure::PowerCut, Failure::NoSpace] {
+            let (disk, _) = compact(Some((at, failure)));
+            let killed = disk.fork();
+            disk.crash(choices(at));
+            no_false_alarm(&disk, &promises);
+            if !matches!(failure, Failure::PowerCut) {
+                no_false_alarm(&killed, &promises);
+            }
+        }
+    }
+}
