@@ -43,9 +43,11 @@ impl Args {
         self.orchestrator.apply(&mut config.rules);
         let socket = bind(self.listen, "orchestrator").map_err(server::failure)?;
         let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;
-        server::announce("orchestrator", addr);
-        server::announce_client(addr, first);
         let (stats, _watch) = mdalp_server::stats::channel();
-        server::run(|shutdown| mdalp_server::orchestrator::run(socket, config, stats, shutdown))
+        server::run(|shutdown| {
+            server::announce("orchestrator", addr);
+            server::announce_client(addr, first);
+            mdalp_server::orchestrator::run(socket, config, stats, shutdown)
+        })
     }
 }

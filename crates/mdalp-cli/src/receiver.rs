@@ -30,11 +30,13 @@ impl Args {
         let spec = self.receiver.spec(&self.name, self.listen, false)?;
         let (sockets, specs) = bind_receivers(&[spec]).map_err(server::failure)?;
         let store = self.receiver.open_store()?;
-        for spec in &specs {
-            server::announce(&format!("receiver {}", spec.name()), spec.addr());
-        }
-        let config = self.receiver.config(specs);
+        let config = self.receiver.config(specs.clone());
         let (stats, _watch) = mdalp_server::stats::channel();
-        server::run(|shutdown| mdalp_server::receiver::run(sockets, store, config, stats, shutdown))
+        server::run(|shutdown| {
+            for spec in &specs {
+                server::announce(&format!("receiver {}", spec.name()), spec.addr());
+            }
+            mdalp_server::receiver::run(sockets, store, config, stats, shutdown)
+        })
     }
 }

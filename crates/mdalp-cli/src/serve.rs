@@ -44,18 +44,18 @@ impl Args {
         let (sockets, specs) = bind_receivers(&specs?).map_err(server::failure)?;
         let store = self.receivers.open_store()?;
         let addr = socket.local_addr().map_err(|error| Exit::LocalIo.because(error))?;
-        server::announce("orchestrator", addr);
-        for spec in &specs {
-            server::announce(&format!("receiver {}", spec.name()), spec.addr());
-        }
-        server::announce_client(addr, specs.first().map(ReceiverSpec::addr));
-        let mut config = ServeConfig::new(specs);
+        let mut config = ServeConfig::new(specs.clone());
         self.orchestrator.apply(&mut config.orchestrator);
         config.receivers = self.receivers.config(config.receivers.receivers);
         let capture = self.capture.open()?;
         config.receivers.observer = capture.as_ref().map(CaptureFile::observer);
         let (stats, _watch) = mdalp_server::stats::channel();
         let outcome = server::run(|shutdown| {
+            server::announce("orchestrator", addr);
+            for spec in &specs {
+                server::announce(&format!("receiver {}", spec.name()), spec.addr());
+            }
+            server::announce_client(addr, specs.first().map(ReceiverSpec::addr));
             mdalp_server::serve::run(socket, sockets, store, config, stats, shutdown)
         });
         self.capture.finish(capture.as_ref());

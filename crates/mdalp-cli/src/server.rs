@@ -397,7 +397,7 @@ pub(crate) fn announce(role: &str, addr: SocketAddr) {
 }
 
 /// Runs a server until the first signal, or until it cannot go on. `serve` gets what completes at the
-/// signal.
+/// signal; what it prints, whoever starts servers may answer with a signal.
 pub(crate) fn run<F>(
     serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()>>>) -> F,
 ) -> Outcome
