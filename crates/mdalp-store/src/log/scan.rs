@@ -181,6 +181,7 @@ pub(super) fn scan_readable(bytes: &[u8], unreadable: &[Range<u64>], id: Segment
         found.contents.lose_damaged();
         found.end = last.end;
         found.dirty = found.dirty.max(last.end);
+        found.named = found.named.max(last.end);
     }
     found
 }
