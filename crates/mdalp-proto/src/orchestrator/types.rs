@@ -33,7 +33,7 @@ pub enum Event {
         tid: TransactionId,
         /// The client.
         to: SocketAddr,
-        /// The receivers, as indices of [`Config::receivers`].
+        /// The receivers, as indices of [`Config::receivers`](super::Config::receivers).
         receivers: Box<[u16]>,
     },
     /// An assignment that nobody had claimed was forgotten to make room. Its client may begin all the
@@ -44,7 +44,7 @@ pub enum Event {
         /// The client.
         to: SocketAddr,
     },
-    /// An intent waited for longer than [`Config::patience`].
+    /// An intent waited for longer than [`Config::patience`](super::Config::patience).
     IntentExpired {
         /// The client.
         from: SocketAddr,
@@ -58,7 +58,7 @@ pub enum Event {
     },
     /// A receiver has answered a probe, for the first time or again.
     ReceiverAnswers {
-        /// Its index in [`Config::receivers`].
+        /// Its index in [`Config::receivers`](super::Config::receivers).
         index: u16,
         /// What it is handed out with.
         caps: Capabilities,
@@ -67,14 +67,14 @@ pub enum Event {
     },
     /// A receiver that has answered probes answers no more, and is not handed out.
     ReceiverGone {
-        /// Its index in [`Config::receivers`].
+        /// Its index in [`Config::receivers`](super::Config::receivers).
         index: u16,
     },
     /// A receiver never answered a probe, and another one did.
     ReceiverSilent {
-        /// Its index in [`Config::receivers`].
+        /// Its index in [`Config::receivers`](super::Config::receivers).
         index: u16,
-        /// Whether it is handed out all the same: [`Config::typed`].
+        /// Whether it is handed out all the same: [`Config::typed`](super::Config::typed).
         handed_out: bool,
     },
     /// No receiver answers probes: all are handed out as they were typed.
