@@ -1,3 +1,5 @@
+//! Lists, settings and plans as rules: no sockets, no time. How a whole transfer goes is tested in `transfer`.
+
 use super::*;
 use crate::address::Refusal;
 use crate::transfer::Outcome;

@@ -66,6 +66,13 @@ fn no_false_alarm(disk: &MemDisk, promises: &Promises) {
     }
 }
 
+/// A new store, and what it has promised so far.
+fn fresh() -> (MemDisk, SegmentLog<MemDisk>, Promises) {
+    let disk = MemDisk::new();
+    let log = open(&disk, fsync());
+    (disk, log, Promises::default())
+}
+
 #[test]
 fn a_power_cut_at_any_operation_of_maintenance_loses_nothing_and_alarms_nobody() {
     let operations = run(|_| {}).0.operations();
@@ -102,9 +109,7 @@ fn any_failing_operation_of_maintenance_loses_nothing_and_alarms_nobody() {
 
 /// Six transactions in turn over three segments.
 fn in_turn() -> (MemDisk, SegmentLog<MemDisk>, Promises) {
-    let disk = MemDisk::new();
-    let log = open(&disk, fsync());
-    let mut promises = Promises::default();
+    let (disk, log, mut promises) = fresh();
     for seq in 0..25 {
         promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
     }
@@ -269,9 +274,7 @@ fn missed(disk: &MemDisk) -> (Vec<u64>, Vec<u64>) {
 
 #[test]
 fn b2_what_was_sealed_and_what_rests_would_be_missed_without_a_round_of_maintenance() {
-    let disk = MemDisk::new();
-    let log = open(&disk, fsync());
-    let mut promises = Promises::default();
+    let (disk, log, mut promises) = fresh();
     scrub(&log);
     for seq in 0..40 {
         promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
@@ -373,9 +376,7 @@ fn b2_a_power_cut_while_a_segment_is_removed_or_rewritten_brings_nothing_back_as
 
 #[test]
 fn b2_what_a_log_held_when_it_was_closed_would_be_missed() {
-    let disk = MemDisk::new();
-    let log = open(&disk, fsync());
-    let mut promises = Promises::default();
+    let (disk, log, mut promises) = fresh();
     log.checkpoint().unwrap();
     for seq in 0..40 {
         promises.append(&log, 0, &[(1, seq), (2, seq), (3, seq)]);
@@ -391,9 +392,7 @@ fn b2_what_a_log_held_when_it_was_closed_would_be_missed() {
 
 #[test]
 fn b2_a_begin_that_was_not_flushed_yet_is_not_missed_after_a_power_cut() {
-    let disk = MemDisk::new();
-    let log = open(&disk, fsync());
-    let mut promises = Promises::default();
+    let (disk, log, mut promises) = fresh();
     promises.append(&log, 0, &[(1, 0)]);
     // The first chunk is refused: nothing flushes what was written for it.
     let data = vec![0; 2 << 10];
